@@ -1,0 +1,1 @@
+"""The execution service: ephemeral test environments on Kubernetes."""

@@ -52,7 +52,10 @@ def measure(path: Path, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Functio
     parameters = [a for a in arguments if a.arg not in {"self", "cls"}]
     command = "/cli/" in path.as_posix() and bool(node.decorator_list)
     return Function(
-        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", lines, 0 if command else len(parameters), depth(node)
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}",
+        lines,
+        0 if command else len(parameters),
+        depth(node),
     )
 
 

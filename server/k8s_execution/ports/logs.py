@@ -1,0 +1,99 @@
+"""Logs: who collects them, and the segment store that everyone reads."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from k8s_execution.domain.facts import LogProgress, PodFact
+from k8s_execution.domain.redaction import Masker
+
+
+@dataclass(frozen=True, slots=True)
+class LogStream:
+    """Names one container's log within an execution; `restart` counts the container's runs from 0."""
+
+    pod: str
+    container: str
+    step: str = ""
+    step_kind: str = ""
+    application: str = ""
+    attempt: int = 1
+    shard: int = 0
+    restart: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line: time in nanoseconds since the epoch (the container runtime's), masked raw bytes without newline.
+
+    `partial` marks a fragment of a line longer than 64 KiB, or a last line without newline.
+    """
+
+    time: int
+    data: bytes
+    partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogGap:
+    """What could not be had: sequences [from, to] (to may equal from - 1 where the number is unknown) and why."""
+
+    from_sequence: int
+    to_sequence: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogBatch:
+    """The durable unit: lines of one stream with a dense sequence. `index` is its place in the execution's order."""
+
+    index: int
+    stream: LogStream
+    first_sequence: int
+    lines: tuple[LogLine, ...] = ()
+    gap: LogGap | None = None
+    end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogSummary:
+    """What was sealed: totals over all streams, SHA-256 of the journal, and the reasons of its gaps."""
+
+    lines: int
+    bytes: int
+    sha256: str
+    gaps: tuple[str, ...]
+
+
+Fill = Callable[[PodFact, int], AsyncIterator[bytes]]
+"""Reads a step's output file from a byte offset through the collector, where the API's log has a gap."""
+
+
+class LogCollector(Protocol):
+    """Follows containers and stores what they say."""
+
+    def observe(self, execution_id: str, pods: Sequence[PodFact], masker: Masker) -> None:
+        """Follow every container of these pods that is not followed yet; cheap, called at every reconcile."""
+        ...
+
+    def progress(self, execution_id: str) -> LogProgress:
+        """How far the logs of an execution are."""
+        ...
+
+    async def seal(self, execution_id: str, pods: Sequence[PodFact], timeout: float) -> LogSummary:
+        """Read every log to its present end, end every stream, seal the journal; repeatable after a crash."""
+        ...
+
+    async def forget(self, execution_id: str) -> None:
+        """Stop all follows of an execution (it is no longer ours, or done)."""
+        ...
+
+
+class LogReader(Protocol):
+    """Reads the segment store: the same batches live, late and after the end."""
+
+    def read(self, execution_id: str, after: int, *, follow: bool) -> AsyncIterator[LogBatch]:
+        """Batches with an index greater than `after`; with `follow` until the journal is sealed, else what is there."""
+        ...

@@ -97,9 +97,8 @@ def main(arguments: list[str]) -> int:
             problems.append(f"{path.relative_to(ROOT)}: {lines} lines (hard limit {HARD_MODULE})")
         elif lines > SOFT_MODULE:
             over_soft.append(f"{path.relative_to(ROOT)}: {lines} lines (soft limit {SOFT_MODULE})")
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                functions.append(measure(path, node))
+        nodes = ast.walk(ast.parse(text))
+        functions += [measure(path, n) for n in nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
     if len(over_soft) > max(1, len(paths) * MAX_SHARE_OVER_SOFT):
         problems += over_soft
     problems += function_problems(functions)

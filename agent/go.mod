@@ -1,0 +1,3 @@
+module maestro/agent
+
+go 1.25

@@ -1,14 +1,15 @@
 """Check the contract: layout, lint, what it would break, and whether committed generated files belong to it.
 
 Breaking changes are looked for against the branch that others build on: origin/main, else main. Where that branch has
-no contract yet, or there is no git repository, the step says so and passes. It must not change any file; generate.py and
-render_validate.py do. Prints one line a step; 1 if one failed.
+no contract yet, or there is no git repository, the step says so and passes. It must not change any file; generate.py
+and render_validate.py do. Prints one line a step; 1 if one failed.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,7 +48,7 @@ def breaking() -> tuple[bool, str]:
 def main() -> int:
     """Run every step, also after one failed."""
     python = sys.executable
-    steps = {
+    steps: dict[str, Callable[[], tuple[bool, str]]] = {
         "format": lambda: run(BUF, "format", "-d", "--exit-code", "proto"),
         "lint": lambda: run(BUF, "lint"),
         "breaking": breaking,

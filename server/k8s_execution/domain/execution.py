@@ -110,7 +110,8 @@ class Execution:
 
     `revision` counts writes (optimistic concurrency), `sequence` counts status events, `epoch` counts owners.
     `failure` is the first cause that sent the execution to its end; the verdict is drawn from it on leaving
-    COLLECTING. `entered` maps a phase to the time it was entered.
+    COLLECTING. `entered` maps a phase to the time it was entered. `gaps` gathers what could not be brought home
+    until the evidence is sealed.
     """
 
     id: str
@@ -121,7 +122,6 @@ class Execution:
     steps: tuple[StepState, ...] = ()
     verdict: Verdict | None = None
     failure: Diagnosis | None = None
-    failure_verdict: Verdict | None = None
     cancel_requested: bool = False
     cleanup_requested: bool = False
     namespace_uid: str = ""
@@ -134,6 +134,7 @@ class Execution:
     tests: TestCounts = TestCounts()
     images: tuple[ResolvedImage, ...] = ()
     warnings: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
     entered: dict[Phase, int] = field(default_factory=dict)
     created_at: int = 0
     finished_at: int | None = None

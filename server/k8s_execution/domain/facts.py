@@ -159,7 +159,8 @@ class Observed:
     """All that is known of one execution's environment at one moment.
 
     `synced` is False while a reflector has not listed yet or lost its connection: then absence proves nothing.
-    `busy` names the long operations that run for this execution (see `engine.operations`).
+    `busy` names the long operations that run for this execution (see `engine.operations`). `cluster_lost` is set for
+    an execution whose cluster ended for ever: then nothing of it exists any more.
     """
 
     synced: bool
@@ -170,3 +171,4 @@ class Observed:
     events: tuple[EventFact, ...] = ()
     logs: LogProgress = LogProgress()
     busy: frozenset[str] = frozenset()
+    cluster_lost: bool = False

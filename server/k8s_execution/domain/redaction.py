@@ -26,10 +26,22 @@ class Masker:
             needles.update(n for n in _forms(value) if len(n) >= SHORTEST)
         longest_first = sorted(needles, key=lambda n: (-len(n), n))
         self._pattern = re.compile(b"|".join(map(re.escape, longest_first))) if longest_first else None
+        self.longest = len(longest_first[0]) if longest_first else 0
 
     def mask(self, data: bytes) -> bytes:
         """The bytes with every known secret replaced by `***`."""
         return data if self._pattern is None else self._pattern.sub(MASK, data)
+
+    def cut(self, data: bytes, at: int) -> int:
+        """The first position from `at` on where `data` can be cut so that masking both parts masks the whole.
+
+        Right if `data` reaches `longest` bytes beyond `at`, or to the end of its line.
+        """
+        if self._pattern is not None:
+            for found in self._pattern.finditer(data, 0, at + self.longest):
+                if found.start() < at < found.end():
+                    return found.end()
+        return at
 
     def mask_text(self, text: str) -> str:
         """The same for text."""

@@ -94,6 +94,14 @@ class ClusterWriter(Protocol):
         """DELETE with uid precondition; False if it is not there (any more)."""
         ...
 
+    async def drain(self, namespace: str, grace_seconds: int) -> None:
+        """Delete the owners (Deployments, ReplicaSets, Jobs) with Orphan, then every pod with a short grace.
+
+        Owners first, so that nobody makes new pods; Orphan, so that the garbage collector does not delete the pods
+        with the grace of their spec. A namespace that is no more is no fault.
+        """
+        ...
+
 
 class ClusterReader(Protocol):
     """What is known of the cluster."""

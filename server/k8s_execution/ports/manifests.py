@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from k8s_execution.domain.execution import Execution, StepKey
+from k8s_execution.domain.faults import Problem
+from k8s_execution.domain.plan import Specification
 
 Body = Mapping[str, Any]
 """A Kubernetes object as JSON data."""
@@ -43,4 +45,14 @@ class ManifestSource(Protocol):
 
     def step(self, execution: Execution, key: StepKey) -> Body:
         """The Job of one try of one step."""
+        ...
+
+
+class PlanChecker(Protocol):
+    """Judges a specification before anything exists of it."""
+
+    def prepare(
+        self, specification: Specification, secrets: Mapping[str, str]
+    ) -> tuple[Specification, Sequence[Problem]]:
+        """Parameters applied, and every problem that the fields' own rules cannot see."""
         ...

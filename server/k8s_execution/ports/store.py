@@ -169,6 +169,10 @@ class Ownership(Protocol):
         """Take every execution of this cluster that is not DONE and whose owner is dead or none; epoch + 1 each."""
         ...
 
+    async def adopt_stranded(self, cluster_uid: str) -> Sequence[Execution]:
+        """Take every execution of a *simulated* cluster other than this one whose owner is dead: it ended with it."""
+        ...
+
     async def owned(self) -> Sequence[str]:
         """Ids of our own executions that are not DONE."""
         ...

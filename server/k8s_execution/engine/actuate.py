@@ -1,0 +1,161 @@
+"""The hands: carries out what a decision asks for, idempotently.
+
+Creates are short and awaited; exec, collection, sealing and deletion are operations that run beside the loop and write
+their own result. A refusal for good becomes the execution's failure; a cluster that does not answer leaves as
+`Unreachable` and the loop tries again. It must not decide anything about phases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from k8s_execution.domain.execution import Execution, StepKey
+from k8s_execution.domain.facts import EventFact
+from k8s_execution.domain.lifecycle import Phase
+from k8s_execution.domain.verdict import Code, Diagnosis
+from k8s_execution.engine import actions, cleaning, collecting, diagnose
+from k8s_execution.engine.actions import Action
+from k8s_execution.engine.clocks import MILLISECOND
+from k8s_execution.engine.ending import fail
+from k8s_execution.engine.operations import Operations
+from k8s_execution.engine.tools import Tools
+from k8s_execution.ports.cluster import Body, Created, Refused
+
+
+class Actuator:
+    """Carries out actions. It remembers what this process created, only to save requests, never to decide."""
+
+    def __init__(self, tools: Tools, operations: Operations) -> None:
+        """Take the adapters and the place where operations run."""
+        self._tools = tools
+        self._operations = operations
+        self._created: dict[str, set[str]] = {}
+        self._events: dict[str, tuple[EventFact, ...]] = {}
+
+    def events(self, execution_id: str) -> tuple[EventFact, ...]:
+        """The events fetched so far for owners that lack pods."""
+        return self._events.get(execution_id, ())
+
+    async def run(self, execution: Execution, wanted: Sequence[Action]) -> None:
+        """Carry out all actions; creates of one decision go out together."""
+        short = [a for a in wanted if self._start_operation(execution, a)]
+        outcomes = await asyncio.gather(*(self._do(execution, a) for a in short), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def secrets(self, execution: Execution) -> Mapping[str, str]:
+        """The user's secret values; empty once they are erased."""
+        sealed = await self._tools.store.sealed_secrets(execution.id)
+        return self._tools.sealer.open(execution.id, sealed) if sealed else {}
+
+    def forget(self, execution_id: str) -> None:
+        """Drop what is remembered of an execution."""
+        self._created.pop(execution_id, None)
+        self._events.pop(execution_id, None)
+        self._operations.forget(execution_id)
+
+    def _start_operation(self, execution: Execution, action: Action) -> bool:
+        """Start long actions beside the loop; True for those that are short and still to be done."""
+        tools, start = self._tools, self._operations.start
+        match action:
+            case actions.SendSource(key, pod):
+                start(execution.id, f"source {key}", lambda _: collecting.send_source(tools, execution, key, pod))
+            case actions.StopStep(key, pod):
+                start(execution.id, f"stop {key}", lambda _: tools.collector.stop(pod), once=True)
+            case actions.CollectStep(key, pod):
+                start(execution.id, f"collect {key}", lambda n: collecting.collect_step(tools, execution, key, pod, n))
+            case actions.ReleaseStep(key, pod):
+                start(execution.id, f"release {key}", lambda n: collecting.release(tools, execution, key, pod, n))
+            case actions.SealEvidence():
+                start(execution.id, "seal", lambda n: collecting.seal(tools, execution, n))
+            case actions.DeleteWorkload():
+                start(execution.id, "drain", lambda _: cleaning.drain(tools, execution))
+            case actions.DeleteNamespace():
+                start(execution.id, "delete", lambda _: cleaning.delete_namespace(tools, execution))
+            case _:
+                return True
+        return False
+
+    async def _do(self, execution: Execution, action: Action) -> None:
+        match action:
+            case actions.CreateNamespace():
+                await self._create_namespace(execution)
+            case actions.CreateFoundation():
+                await self._create_foundation(execution)
+            case actions.CreateApplication(name):
+                await self._create_application(execution, name)
+            case actions.StartStep(key):
+                await self._start_step(execution, key)
+            case actions.FetchEvents(uid):
+                found = await self._tools.cluster.events(execution.namespace, uid)
+                others = [e for e in self.events(execution.id) if e.involved_uid != uid]
+                self._events[execution.id] = (*others, *found)
+            case actions.Finish():
+                await self._tools.store.erase_secrets(execution.id)
+                await self._tools.logs.forget(execution.id)
+                self.forget(execution.id)
+
+    async def _create_namespace(self, execution: Execution) -> None:
+        body = self._tools.manifests.namespace(execution)
+        created = await self._create(execution, [body], f"namespace/{execution.namespace}")
+        if not created:
+            return
+
+        def record(current: Execution, _now: int) -> Execution:
+            ttl = current.specification.policy.ttl_ms * MILLISECOND
+            born = created[0].created_at
+            return replace(current, namespace_uid=created[0].uid, namespace_created_at=born, expires_at=born + ttl)
+
+        await self._tools.store.change(execution.id, record, epoch=execution.epoch)
+
+    async def _create_foundation(self, execution: Execution) -> None:
+        bodies = self._tools.manifests.foundation(execution, await self.secrets(execution))
+        if await self._create(execution, bodies, f"namespace/{execution.namespace}"):
+
+            def record(current: Execution, _now: int) -> Execution:
+                return replace(current, foundation_created=True)
+
+            await self._tools.store.change(execution.id, record, epoch=execution.epoch)
+
+    async def _create_application(self, execution: Execution, name: str) -> None:
+        bodies = self._tools.manifests.application(execution, name)
+        if await self._create(execution, bodies, f"deployment/{name}"):
+
+            def record(current: Execution, _now: int) -> Execution:
+                return replace(current, applications_created=current.applications_created | {name})
+
+            await self._tools.store.change(execution.id, record, epoch=execution.epoch)
+
+    async def _start_step(self, execution: Execution, key: StepKey) -> None:
+        known = self._created.setdefault(execution.id, set())
+        if str(key) not in known:
+            body = self._tools.manifests.step(execution, key)
+            if await self._create(execution, [body], f"{key.kind.lower()}/{key.name}"):
+                known.add(str(key))
+
+    async def _create(self, execution: Execution, bodies: Sequence[Body], where: str) -> Sequence[Created]:
+        """POST all bodies together; empty where one was refused, which then is the execution's failure."""
+        outcomes = await asyncio.gather(
+            *(self._tools.cluster.create(body, execution.id) for body in bodies), return_exceptions=True
+        )
+        faults = [o for o in outcomes if isinstance(o, BaseException)]
+        refused = next((f for f in faults if isinstance(f, Refused)), None)
+        if refused is not None:
+            await self._refused(execution, refused, where)
+            return ()
+        if faults:
+            raise faults[0]
+        return [o for o in outcomes if isinstance(o, Created)]
+
+    async def _refused(self, execution: Execution, refused: Refused, where: str) -> None:
+        diagnosis = diagnose.of_refusal(refused.message, where)
+        if execution.phase is not Phase.PROVISIONING and refused.status == 404:
+            diagnosis = Diagnosis(Code.NAMESPACE_LOST, refused.message, where)
+
+        def record(current: Execution, now: int) -> Execution:
+            return fail(current, diagnosis, now)
+
+        await self._tools.store.change(execution.id, record, epoch=execution.epoch)

@@ -1,0 +1,128 @@
+"""Operations that talk to step pods and bring evidence home; each may be repeated and writes its own result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from k8s_execution.domain import naming
+from k8s_execution.domain.execution import Evidence, Execution, StepKey, StepPhase
+from k8s_execution.domain.facts import PodFact
+from k8s_execution.domain.testcase import TestCounts, count
+from k8s_execution.engine import outcome
+from k8s_execution.engine.tools import Tools
+from k8s_execution.ports.cluster import Body, ExecFailed, Unreachable
+from k8s_execution.ports.evidence import Collected
+from k8s_execution.ports.store import StepResult
+
+COLLECT_TRIES = 4
+SOURCE_TRIES = 5
+RELEASE_TRIES = 3
+SEAL_TRIES = 4
+SEAL_SECONDS = 60.0
+MASKED = "***"
+
+
+async def send_source(tools: Tools, execution: Execution, key: StepKey, pod: PodFact) -> None:
+    """Send the test code and record that it was confirmed."""
+    await tools.collector.send_source(execution, pod)
+
+    def record(current: Execution, _now: int) -> Execution:
+        return current.with_step(replace(current.step(key), source_sent=True))
+
+    await tools.store.change(execution.id, record, epoch=execution.epoch)
+
+
+async def collect_step(tools: Tools, execution: Execution, key: StepKey, pod: PodFact, failures: int) -> None:
+    """Bring a step's record and files home, judge it, record it; after some tries without its files."""
+    step = execution.spec_of(key)
+    try:
+        collected = await tools.collector.collect(execution, key, pod)
+    except (ExecFailed, Unreachable) as fault:
+        if failures + 1 < COLLECT_TRIES:
+            raise
+        gap = f"reports and artifacts of {key.kind.lower()}/{key.name} could not be read: {fault}"
+        collected = Collected(None, StepResult(execution.id, key, (), ()), 0, "", (gap,))
+    counts = count(collected.result.cases)
+    container = pod.container(naming.STEP_CONTAINER)
+    judged = outcome.judge(
+        outcome.Evidence(step, collected.record, container, counts, collected.reports, collected.output_tail)
+    )
+
+    def record(current: Execution, now: int) -> Execution:
+        state = replace(
+            current.step(key),
+            phase=StepPhase.FINISHED,
+            verdict=judged.verdict,
+            diagnosis=judged.diagnosis,
+            exit_code=judged.exit_code,
+            tests=counts if step.suite_type is not None else None,
+            finished_at=(container.finished_at if container else None) or now,
+        )
+        updated = current.with_step(state)
+        total = sum((s.tests for s in updated.steps if s.tests is not None), TestCounts())
+        return replace(updated, tests=total, gaps=(*updated.gaps, *collected.gaps))
+
+    await tools.store.save_result(collected.result, record, epoch=execution.epoch)
+
+
+async def release(tools: Tools, execution: Execution, key: StepKey, pod: PodFact, failures: int) -> None:
+    """Let the collector end; one that cannot be reached ends with its pod."""
+    try:
+        await tools.collector.release(pod)
+    except (ExecFailed, Unreachable):
+        if failures + 1 < RELEASE_TRIES:
+            raise
+
+    def record(current: Execution, _now: int) -> Execution:
+        return current.with_step(replace(current.step(key), released=True))
+
+    await tools.store.change(execution.id, record, epoch=execution.epoch)
+
+
+async def seal(tools: Tools, execution: Execution, failures: int) -> None:
+    """Read the logs to their end, keep events, statuses and manifests, and record the evidence."""
+    lost = execution.cluster.uid != tools.cluster.identity.uid
+    pods = () if lost else tools.cluster.observe(execution.id).pods
+    summary = await tools.logs.seal(execution.id, pods, SEAL_SECONDS)
+    gaps = [*execution.gaps, *summary.gaps]
+    if lost and execution.namespace_uid:
+        gaps.append("the cluster ended before events, statuses and the rest of the logs could be read")
+    elif execution.namespace_uid:
+        try:
+            await _keep_objects(tools, execution)
+        except Unreachable as fault:
+            if failures + 1 < SEAL_TRIES:
+                raise
+            gaps.append(f"events and pod statuses could not be read: {fault}")
+
+    def record(current: Execution, now: int) -> Execution:
+        if current.evidence is not None:
+            return current
+        evidence = Evidence(now, summary.bytes, summary.lines, summary.sha256, tuple(dict.fromkeys(gaps)))
+        return replace(current, evidence=evidence)
+
+    await tools.store.change(execution.id, record, epoch=execution.epoch)
+
+
+async def _keep_objects(tools: Tools, execution: Execution) -> None:
+    events = await tools.cluster.events(execution.namespace)
+    rows: list[Body] = [
+        {"kind": e.involved_kind, "name": e.involved_name, "type": e.type, "reason": e.reason, "message": e.message,
+         "count": e.count, "first_at": e.first_at, "last_at": e.last_at}
+        for e in sorted(events, key=lambda e: (e.first_at, e.uid))
+    ]  # fmt: skip
+    await tools.keeper.keep_objects(execution, "events", rows)
+    await tools.keeper.keep_objects(execution, "status", await tools.cluster.dump(execution.namespace))
+    await tools.keeper.keep_objects(execution, "manifests", created_objects(tools, execution))
+
+
+def created_objects(tools: Tools, execution: Execution) -> list[Body]:
+    """Every object that was created for the execution, as it was sent, with secret values masked."""
+    masked = dict.fromkeys(execution.specification.environment.secrets, MASKED)
+    bodies: list[Body] = [tools.manifests.namespace(execution)]
+    if execution.foundation_created:
+        bodies += tools.manifests.foundation(execution, masked)
+    for name in sorted(execution.applications_created):
+        bodies += tools.manifests.application(execution, name)
+    bodies += [tools.manifests.step(execution, s.key) for s in execution.steps if s.pod]
+    return bodies

@@ -1,0 +1,120 @@
+"""The dull loop: take a key, read the record and the facts, decide, write, act, look again later.
+
+Several workers share one queue; a key is held by one at a time. A worker contains the faults of its key; the loop
+itself ends only with the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from k8s_execution.domain.execution import Execution
+from k8s_execution.domain.facts import Observed
+from k8s_execution.domain.faults import Fault, NotFound, Stale
+from k8s_execution.domain.lifecycle import Phase
+from k8s_execution.domain.redaction import Masker
+from k8s_execution.engine.actions import Plan
+from k8s_execution.engine.actuate import Actuator
+from k8s_execution.engine.decide import decide
+from k8s_execution.engine.operations import Operations
+from k8s_execution.engine.tools import Tools
+from k8s_execution.engine.workqueue import WorkQueue
+from k8s_execution.ports.cluster import Unreachable
+
+log = logging.getLogger(__name__)
+
+WORKERS = 8
+
+
+class Reconciler:
+    """Works off executions that this replica owns."""
+
+    def __init__(self, tools: Tools, queue: WorkQueue, operations: Operations) -> None:
+        """Take the adapters, the queue of keys and the place where operations run."""
+        self._tools = tools
+        self._queue = queue
+        self._operations = operations
+        self._actuator = Actuator(tools, operations)
+        self._maskers: dict[str, Masker] = {}
+
+    async def run(self, workers: int = WORKERS) -> None:
+        """Work until cancelled."""
+        unsubscribe = self._subscribe()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(workers):
+                    group.create_task(self._work(), name=f"reconcile worker {number}")
+        finally:
+            unsubscribe()
+
+    def _subscribe(self) -> Callable[[], None]:
+        from_store = self._tools.store.subscribe(self._queue.add)
+        from_cluster = self._tools.cluster.subscribe(self._queue.add)
+
+        def cancel() -> None:
+            from_store()
+            from_cluster()
+
+        return cancel
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._queue.get()
+            try:
+                await self._look(key)
+                self._queue.done(key)
+            except Stale:
+                self._queue.done(key)
+                self._queue.add(key)
+            except (Unreachable, Fault) as fault:
+                log.warning("execution %s waits: %s", key, fault)
+                self._queue.failed(key)
+            except Exception:  # a supervised border: one execution's defect must not end the others
+                log.exception("execution %s met a defect", key)
+                self._queue.failed(key)
+
+    async def _look(self, key: str) -> None:
+        try:
+            execution = await self._tools.store.get(key)
+        except NotFound:
+            return  # an object with our label that no row accounts for: the sweep's business
+        if execution.owner != self._tools.store.owner or (execution.phase is Phase.DONE and key not in self._maskers):
+            return
+        now = await self._tools.store.now()
+        observed = self._observe(execution)
+        self._tools.logs.observe(key, observed.pods, await self._masker(execution))
+        plan = decide(execution, observed, now)
+        execution = await self._record(execution, plan)
+        await self._actuator.run(execution, plan.actions)
+        if execution.phase is Phase.DONE:
+            self._maskers.pop(key, None)
+            self._queue.forget(key)
+        elif plan.wake_at is not None:
+            self._queue.add(key, max(0.05, (plan.wake_at - now) / 1e6))
+
+    def _observe(self, execution: Execution) -> Observed:
+        cluster = self._tools.cluster
+        if execution.cluster.uid != cluster.identity.uid:
+            return Observed(synced=True, cluster_lost=True)
+        return replace(
+            cluster.observe(execution.id),
+            logs=self._tools.logs.progress(execution.id),
+            events=self._actuator.events(execution.id),
+            busy=self._operations.busy(execution.id),
+        )
+
+    async def _record(self, execution: Execution, plan: Plan) -> Execution:
+        if plan.execution == execution:
+            return execution
+        return await self._tools.store.change(
+            execution.id, lambda _current, _now: plan.execution, epoch=execution.epoch, revision=execution.revision
+        )
+
+    async def _masker(self, execution: Execution) -> Masker:
+        if execution.id not in self._maskers:
+            secrets = await self._actuator.secrets(execution)
+            self._maskers[execution.id] = Masker(secrets.values())
+        return self._maskers[execution.id]

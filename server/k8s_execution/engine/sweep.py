@@ -1,0 +1,129 @@
+"""The sweep: namespaces with our labels that no live execution accounts for.
+
+Ours (by installation id) go when their row is DONE, or missing in two sweeps in a row and past a minimal age; a
+foreign installation's only after its expiry, and where it has none it is reported, never deleted. Deletions a sweep
+are bounded, and carry a uid precondition. An empty store in front of a full cluster is an incident, not a feast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from k8s_execution.domain.facts import NamespaceFact
+from k8s_execution.domain.faults import NotFound
+from k8s_execution.domain.lifecycle import Phase
+from k8s_execution.engine.clocks import SECOND
+from k8s_execution.ports.clock import Clock
+from k8s_execution.ports.cluster import ClusterPort, ObjectRef
+from k8s_execution.ports.store import Store
+
+MINIMAL_AGE = 60 * SECOND
+MOST_DELETIONS = 20
+SWEEP_EVERY = 300.0
+POD_GRACE_SECONDS = 1
+
+
+class SweepAction(StrEnum):
+    """What became of a finding."""
+
+    DELETED = "DELETED"
+    REPORTED = "REPORTED"
+    BLOCKED = "BLOCKED"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One orphaned namespace: why it is one, what was done, what blocks its deletion. `age` in seconds."""
+
+    namespace: str
+    uid: str
+    execution_id: str
+    installation: str
+    reason: str
+    action: SweepAction
+    age: float
+    blockers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A namespace, why it is orphaned, and whether it may be deleted."""
+
+    namespace: NamespaceFact
+    reason: str
+    deletable: bool
+
+
+def judge(
+    namespace: NamespaceFact, installation: str, row: Phase | None, now: int, *, seen_before: bool
+) -> Judged | None:
+    """Whether a namespace is orphaned; None where a live execution (or another installation) answers for it. Pure."""
+    expired = namespace.expires_at is not None and now >= namespace.expires_at
+    if namespace.installation != installation:
+        if namespace.expires_at is None:
+            return Judged(namespace, "carries our labels, belongs to another installation and has no expiry", False)
+        return Judged(namespace, "belongs to another installation and is past its expiry", True) if expired else None
+    if row is Phase.DONE:
+        return Judged(namespace, "its execution is DONE", True)
+    if row is not None:
+        return None
+    old = now - namespace.created_at >= MINIMAL_AGE
+    return Judged(namespace, "no execution of this id is known", expired or (old and seen_before))
+
+
+@dataclass(slots=True)
+class Sweeper:
+    """Sweeps on request and every few minutes."""
+
+    store: Store
+    cluster: ClusterPort
+    clock: Clock
+    installation: str
+    _unknown: frozenset[str] = field(default_factory=frozenset)
+
+    async def sweep(self, *, dry_run: bool) -> Sequence[Finding]:
+        """Judge every labelled namespace; delete what may be deleted unless it is a dry run."""
+        now = await self.store.now()
+        judged = [j for n in self.cluster.namespaces() if (j := await self._judge(n, now)) is not None]
+        if not dry_run:
+            self._unknown = frozenset(j.namespace.uid for j in judged)
+        budget = 0 if dry_run else MOST_DELETIONS
+        findings: list[Finding] = []
+        for item in judged:
+            may = item.deletable and budget > 0 and not item.namespace.terminating
+            budget -= may
+            findings.append(await self._act(item, now, delete=may))
+        return findings
+
+    async def sweep_for_ever(self) -> None:
+        """Sweep every few minutes."""
+        while True:
+            await self.clock.sleep(SWEEP_EVERY)
+            await self.sweep(dry_run=False)
+
+    async def _judge(self, namespace: NamespaceFact, now: int) -> Judged | None:
+        try:
+            row = (await self.store.get(namespace.execution_id)).phase
+        except NotFound:
+            row = None
+        return judge(namespace, self.installation, row, now, seen_before=namespace.uid in self._unknown)
+
+    async def _act(self, item: Judged, now: int, *, delete: bool) -> Finding:
+        namespace = item.namespace
+        action = SweepAction.BLOCKED if namespace.terminating and namespace.conditions else SweepAction.REPORTED
+        if delete:
+            await self.cluster.drain(namespace.name, POD_GRACE_SECONDS)
+            await self.cluster.delete(ObjectRef("Namespace", "", namespace.name, namespace.uid))
+            action = SweepAction.DELETED
+        return Finding(
+            namespace.name,
+            namespace.uid,
+            namespace.execution_id,
+            namespace.installation,
+            item.reason,
+            action,
+            (now - namespace.created_at) / 1e6,
+            namespace.conditions,
+        )

@@ -1,0 +1,25 @@
+"""The adapters that the engine works with, as one value for the composition root to make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from k8s_execution.ports.cluster import ClusterPort
+from k8s_execution.ports.evidence import EvidenceKeeper, StepCollector
+from k8s_execution.ports.logs import LogCollector
+from k8s_execution.ports.manifests import ManifestSource
+from k8s_execution.ports.sealer import Sealer
+from k8s_execution.ports.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What actions need of the world."""
+
+    store: Store
+    cluster: ClusterPort
+    manifests: ManifestSource
+    collector: StepCollector
+    keeper: EvidenceKeeper
+    logs: LogCollector
+    sealer: Sealer

@@ -1,0 +1,309 @@
+"""What the service does for a caller: domain values in, domain values out, the same for every transport.
+
+Reads answer from the store; Execute and Cleanup only write intent, which the engine then works off. It must not know
+protobuf, gRPC or Kubernetes: faults leave as `domain.faults`, streams as async iterators.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from k8s_execution.domain import naming
+from k8s_execution.domain.execution import Execution
+from k8s_execution.domain.faults import CursorInvalid, FailedPrecondition, NotFound, Problem, ValidationFailed
+from k8s_execution.domain.fingerprint import fingerprint
+from k8s_execution.domain.lifecycle import ACTIVE, Phase
+from k8s_execution.domain.plan import BundleSource, Specification
+from k8s_execution.engine import preview
+from k8s_execution.engine.sweep import Finding, Sweeper
+from k8s_execution.ports.archive import Archive, StoredFile
+from k8s_execution.ports.cluster import ClusterReader
+from k8s_execution.ports.cursors import Cursors
+from k8s_execution.ports.logs import LogBatch, LogReader, LogStream
+from k8s_execution.ports.manifests import Body, ManifestSource, PlanChecker
+from k8s_execution.ports.sealer import Sealer
+from k8s_execution.ports.store import Acceptance, ExecutionFilter, StatusEvent, StepResult, Store
+
+PAGE_SIZE = 50
+PAGE_LIMIT = 500
+_POSITION = struct.Struct(">q")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecuteCall:
+    """A decoded Execute or Validate request. `problems` are those that the fields' own rules already found."""
+
+    specification: Specification
+    secrets: Mapping[str, str]
+    idempotency_key: str = ""
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """An execution with its place in the queue (0 = not queued)."""
+
+    execution: Execution
+    queue_position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """Which streams a reader wants; empty fields do not restrict."""
+
+    pods: frozenset[str] = frozenset()
+    containers: frozenset[str] = frozenset()
+    steps: frozenset[str] = frozenset()
+
+    def wants(self, stream: LogStream) -> bool:
+        """Whether a stream passes."""
+        return (
+            (not self.pods or stream.pod in self.pods)
+            and (not self.containers or stream.container in self.containers)
+            and (not self.steps or stream.step in self.steps or stream.application in self.steps)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing; `next_token` is empty on the last."""
+
+    executions: Sequence[StatusView]
+    next_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationReport:
+    """All problems of a plan, and what would be created; `objects` is empty where there are problems."""
+
+    problems: tuple[Problem, ...]
+    objects: tuple[Body, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What was collected of an execution."""
+
+    execution: Execution
+    steps: Sequence[StepResult]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the use cases work with. `cluster` and `sweeper` are None where only history is served."""
+
+    store: Store
+    archive: Archive
+    logs: LogReader
+    cursors: Cursors
+    sealer: Sealer
+    checker: PlanChecker
+    manifests: ManifestSource
+    cluster: ClusterReader | None = None
+    sweeper: Sweeper | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the installation. `queue` 0 means none."""
+
+    namespace_prefix: str = "quality-fabric"
+    queue: int = 1_000
+
+
+class UseCases:
+    """One method an RPC."""
+
+    def __init__(self, parts: Parts, limits: Limits) -> None:
+        """Take the adapters and the bounds."""
+        self._parts = parts
+        self._limits = limits
+
+    async def execute(self, call: ExecuteCall) -> StatusView:
+        """Accept a plan durably; the answer is given after the commit."""
+        cluster = self._require_cluster()
+        specification, problems = await self._judge(call)
+        if problems:
+            raise ValidationFailed(problems)
+        execution_id = naming.new_execution_id()
+        execution = Execution(
+            id=execution_id,
+            specification=specification,
+            namespace=naming.namespace(self._limits.namespace_prefix, execution_id),
+            cluster=cluster.identity,
+            steps=preview.initial_steps(specification),
+        )
+        sealed = self._parts.sealer.seal(execution_id, call.secrets) if call.secrets else b""
+        accepted = await self._parts.store.accept(
+            Acceptance(
+                execution,
+                fingerprint(call.specification, call.secrets),
+                call.idempotency_key,
+                sealed,
+                self._limits.queue,
+            )
+        )
+        return await self._view(accepted)
+
+    async def validate(self, call: ExecuteCall) -> ValidationReport:
+        """All problems at once, the rendered objects, and what the API server says of the namespace and its parts."""
+        specification, problems = await self._judge(call)
+        if problems:
+            return ValidationReport(tuple(problems))
+        return ValidationReport(
+            (), tuple(preview.objects(self._parts.manifests, specification, self._limits.namespace_prefix))
+        )
+
+    async def status(self, execution_id: str, *, after_sequence: int = 0, wait: float = 0.0) -> StatusView:
+        """The execution; with `wait` (seconds) the call is held until its sequence exceeds `after_sequence`."""
+        execution = await self._parts.store.get(execution_id)
+        if wait <= 0 or execution.sequence > after_sequence:
+            return await self._view(execution)
+        changed = asyncio.Event()
+        cancel = self._parts.store.subscribe(lambda key: changed.set() if key == execution_id else None)
+        try:
+            execution = await self._wait_for_change(execution_id, after_sequence, changed, wait)
+        finally:
+            cancel()
+        return await self._view(execution)
+
+    async def cleanup(self, execution_id: str, *, wait: float = 0.0) -> StatusView:
+        """Cancel if it runs, keep the evidence, delete; with `wait` (seconds) the call is held until DONE."""
+
+        def request(execution: Execution, now: int) -> Execution:
+            if execution.phase is Phase.DONE:
+                return execution
+            running = execution.phase not in {Phase.COLLECTING, Phase.CLEANING}
+            return replace(execution, cancel_requested=execution.cancel_requested or running, cleanup_requested=True)
+
+        execution = await self._parts.store.change(execution_id, request)
+        deadline = asyncio.get_running_loop().time() + wait
+        while execution.phase is not Phase.DONE and (left := deadline - asyncio.get_running_loop().time()) > 0:
+            view = await self.status(execution_id, after_sequence=execution.sequence, wait=left)
+            execution = view.execution
+        return await self._view(execution)
+
+    async def list_active(self, wanted: ExecutionFilter, page_size: int, token: str) -> Page:
+        """Executions that wait or whose environment exists, newest first."""
+        phases = wanted.phases or (ACTIVE | {Phase.QUEUED})
+        return await self.list_executions(replace(wanted, phases=phases), page_size, token)
+
+    async def list_executions(self, wanted: ExecutionFilter, page_size: int, token: str) -> Page:
+        """All executions, newest first; pages stay stable while new ones arrive."""
+        size = min(page_size or PAGE_SIZE, PAGE_LIMIT)
+        before = self._decode_page(token) if token else None
+        found = await self._parts.store.list(wanted, limit=size + 1, before=before)
+        shown = found[:size]
+        last = shown[-1] if len(found) > size else None
+        next_token = self._parts.cursors.encode("page", f"{last.created_at} {last.id}".encode()) if last else ""
+        return Page([await self._view(e) for e in shown], next_token)
+
+    async def results(self, execution_id: str) -> Results:
+        """Test cases and artifacts by step."""
+        execution = await self._parts.store.get(execution_id)
+        return Results(execution, await self._parts.store.results(execution_id))
+
+    async def logs(
+        self, execution_id: str, cursor: str, *, follow: bool, wanted: LogFilter
+    ) -> AsyncIterator[tuple[LogBatch, str]]:
+        """Batches with their cursor; the same live, late and after the end."""
+        await self._parts.store.get(execution_id)
+        purpose = f"logs:{execution_id}"
+        after = self._decode_position(purpose, cursor) if cursor else -1
+        batches = self._parts.logs.read(execution_id, after, follow=follow)
+        async for batch in batches:
+            if wanted.wants(batch.stream):
+                yield batch, self._parts.cursors.encode(purpose, _POSITION.pack(batch.index))
+
+    async def watch(self, execution_id: str, cursor: str) -> AsyncIterator[tuple[StatusEvent, str]]:
+        """Status events: of one execution until it is DONE, or of all, for ever; gap-free from the cursor on."""
+        purpose = f"watch:{execution_id}"
+        position = self._decode_position(purpose, cursor) if cursor else 0
+        if execution_id:
+            await self._parts.store.get(execution_id)
+        changed = asyncio.Event()
+        cancel = self._parts.store.subscribe(lambda key: changed.set() if execution_id in {"", key} else None)
+        try:
+            while True:
+                changed.clear()
+                events = await self._events(execution_id, position)
+                for event in events:
+                    position = event.sequence if execution_id else event.position
+                    yield event, self._parts.cursors.encode(purpose, _POSITION.pack(position))
+                    if execution_id and event.execution.phase is Phase.DONE:
+                        return
+                if not events:
+                    await changed.wait()
+        finally:
+            cancel()
+
+    async def sweep(self, *, dry_run: bool) -> Sequence[Finding]:
+        """What is orphaned, why, what was done about it, what blocks it."""
+        if self._parts.sweeper is None:
+            raise FailedPrecondition("this service has no cluster, so there is nothing to sweep")
+        return await self._parts.sweeper.sweep(dry_run=dry_run)
+
+    async def upload_bundle(self, chunks: AsyncIterator[bytes]) -> StoredFile:
+        """Store test code; its path is the bundle id."""
+        return await self._parts.archive.put_bundle(chunks)
+
+    async def artifact(self, execution_id: str, path: str) -> tuple[StoredFile, AsyncIterator[bytes]]:
+        """One kept file: what it is, and its bytes."""
+        await self._parts.store.get(execution_id)
+        for stored in await self._parts.archive.list(execution_id):
+            if stored.path == path:
+                return stored, self._parts.archive.get(execution_id, path)
+        raise NotFound(f"execution {execution_id} kept no file {path!r}", "GetResults lists the kept files")
+
+    async def _judge(self, call: ExecuteCall) -> tuple[Specification, Sequence[Problem]]:
+        specification, problems = self._parts.checker.prepare(call.specification, call.secrets)
+        problems = [*call.problems, *(p for p in problems if p.field not in {q.field for q in call.problems})]
+        source = specification.test_plan.source
+        if isinstance(source, BundleSource) and source.id and not await self._parts.archive.has_bundle(source.id):
+            message = "no bundle of this id was uploaded"
+            hint = "send it with UploadBundle first, or use source.local with the command line"
+            problems.append(Problem("test_plan.source.bundle.id", source.id[:80], "bundle.exists", message, hint))
+        return specification, problems
+
+    async def _view(self, execution: Execution) -> StatusView:
+        queued = execution.phase is Phase.QUEUED
+        return StatusView(execution, await self._parts.store.queue_position(execution.id) if queued else 0)
+
+    async def _wait_for_change(self, key: str, after: int, changed: asyncio.Event, wait: float) -> Execution:
+        deadline = asyncio.get_running_loop().time() + wait
+        while True:
+            changed.clear()
+            execution = await self._parts.store.get(key)
+            left = deadline - asyncio.get_running_loop().time()
+            if execution.sequence > after or execution.phase is Phase.DONE or left <= 0:
+                return execution
+            try:
+                async with asyncio.timeout(left):
+                    await changed.wait()
+            except TimeoutError:
+                pass  # the loop reads once more and answers what there is
+
+    async def _events(self, execution_id: str, position: int) -> Sequence[StatusEvent]:
+        if execution_id:
+            return await self._parts.store.events_of(execution_id, position, 100)
+        return await self._parts.store.events(position, 100)
+
+    def _decode_position(self, purpose: str, cursor: str) -> int:
+        payload = self._parts.cursors.decode(purpose, cursor)
+        if len(payload) != _POSITION.size:
+            raise CursorInvalid("the cursor does not hold a position")
+        return int(_POSITION.unpack(payload)[0])
+
+    def _decode_page(self, token: str) -> tuple[int, str]:
+        created, _, execution_id = self._parts.cursors.decode("page", token).decode().partition(" ")
+        return int(created), execution_id
+
+    def _require_cluster(self) -> ClusterReader:
+        if self._parts.cluster is None:
+            raise FailedPrecondition(
+                "this service only shows history: it has no cluster", "start it with --simulate or --kubeconfig"
+            )
+        return self._parts.cluster

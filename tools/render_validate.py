@@ -44,7 +44,7 @@ class Renderer:
     def __init__(self, file: descriptor_pb2.FileDescriptorProto) -> None:
         self.file = file
         pool = descriptor_pool.DescriptorPool()
-        for name in (*file.dependency,):
+        for name in file.dependency:
             source = descriptor_pb2.FileDescriptorProto()
             descriptor_pool.Default().FindFileByName(name).CopyToProto(source)
             pool.Add(source)

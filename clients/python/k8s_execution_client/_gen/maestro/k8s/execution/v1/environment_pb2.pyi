@@ -671,7 +671,9 @@ class Egress(_message.Message):
     CIDR_FIELD_NUMBER: _builtins.int
     PORTS_FIELD_NUMBER: _builtins.int
     cidr: _builtins.str
-    """The addresses, as a network in CIDR form with no host bits: `203.0.113.0/24`. Required."""
+    """The addresses, as a network in CIDR form with no host bits: `203.0.113.0/24`. Required. Loopback and link-local
+    networks, where clouds keep the node's credentials, are a problem of the plan.
+    """
     @_builtins.property
     def ports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The TCP ports: 1 to 65535, at most 64. Default: all ports."""
@@ -692,7 +694,7 @@ Global___Egress: _TypeAlias = Egress  # noqa: Y015
 
 @_typing.final
 class Quota(_message.Message):
-    """Limits of the namespace. Each one not given is the plan's own sum plus headroom for one rolling restart."""
+    """Limits of the namespace. Each one not given is the plan's own sum plus headroom."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

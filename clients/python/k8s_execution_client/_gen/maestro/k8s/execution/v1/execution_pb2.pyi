@@ -194,7 +194,7 @@ class Execution(_message.Message):
 
     @_builtins.property
     def cluster(self) -> Global___Cluster:
-        """The cluster it runs on. Absent until it is first observed."""
+        """The cluster it runs on."""
 
     @_builtins.property
     def diagnosis(self) -> Global___Diagnosis:

@@ -725,7 +725,7 @@ class DownloadArtifactResponse(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
     chunk: _builtins.bytes
-    """Bytes of the file: at most 262144 in one message. An empty file has none."""
+    """Bytes of the file: at most 1048576 in one message. An empty file has none."""
     @_builtins.property
     def metadata(self) -> Global___ArtifactMetadata:
         """What the file is: the first message."""

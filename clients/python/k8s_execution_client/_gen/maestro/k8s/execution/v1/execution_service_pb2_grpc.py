@@ -193,7 +193,7 @@ class ExecutionServiceServicer:
 
     def UploadBundle(self, request_iterator, context):
         """Takes test code as a tar.gz archive in pieces and answers its id for `source.bundle`. The same bytes have the same
-        id. A bundle is kept at least until 24 h after its last use.
+        id.
 
         Errors: INVALID_ARGUMENT (VALIDATION_FAILED: not a tar.gz, an unsafe path in it, another sha256 or size than said),
         RESOURCE_EXHAUSTED (TOO_LARGE: more than the installation takes).

@@ -91,7 +91,7 @@ class ExecutionServiceStub:
     """
     UploadBundle: _grpc.StreamUnaryMultiCallable[_execution_service_pb2.UploadBundleRequest, _execution_service_pb2.UploadBundleResponse]
     """Takes test code as a tar.gz archive in pieces and answers its id for `source.bundle`. The same bytes have the same
-    id. A bundle is kept at least until 24 h after its last use.
+    id.
 
     Errors: INVALID_ARGUMENT (VALIDATION_FAILED: not a tar.gz, an unsafe path in it, another sha256 or size than said),
     RESOURCE_EXHAUSTED (TOO_LARGE: more than the installation takes).
@@ -173,7 +173,7 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     """
     UploadBundle: _aio.StreamUnaryMultiCallable[_execution_service_pb2.UploadBundleRequest, _execution_service_pb2.UploadBundleResponse]  # type: ignore[assignment]
     """Takes test code as a tar.gz archive in pieces and answers its id for `source.bundle`. The same bytes have the same
-    id. A bundle is kept at least until 24 h after its last use.
+    id.
 
     Errors: INVALID_ARGUMENT (VALIDATION_FAILED: not a tar.gz, an unsafe path in it, another sha256 or size than said),
     RESOURCE_EXHAUSTED (TOO_LARGE: more than the installation takes).
@@ -306,7 +306,7 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.UploadBundleResponse, _abc.Awaitable[_execution_service_pb2.UploadBundleResponse]]:
         """Takes test code as a tar.gz archive in pieces and answers its id for `source.bundle`. The same bytes have the same
-        id. A bundle is kept at least until 24 h after its last use.
+        id.
 
         Errors: INVALID_ARGUMENT (VALIDATION_FAILED: not a tar.gz, an unsafe path in it, another sha256 or size than said),
         RESOURCE_EXHAUSTED (TOO_LARGE: more than the installation takes).

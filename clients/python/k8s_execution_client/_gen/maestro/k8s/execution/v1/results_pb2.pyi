@@ -117,7 +117,7 @@ class TestCase(_message.Message):
     message: _builtins.str
     """Why it did not pass, in a line. At most 1024 characters; empty when it passed."""
     details: _builtins.str
-    """The trace or text of the failure. At most 65536 characters; empty when it passed."""
+    """The trace or text of the failure. At most 16384 characters; empty when it passed."""
     def __init__(
         self,
         *,

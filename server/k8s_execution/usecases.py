@@ -173,7 +173,7 @@ class UseCases:
     async def cleanup(self, execution_id: str, *, wait: float = 0.0) -> StatusView:
         """Cancel if it runs, keep the evidence, delete; with `wait` (seconds) the call is held until DONE."""
 
-        def request(execution: Execution, now: int) -> Execution:
+        def request(execution: Execution, _now: int) -> Execution:
             if execution.phase is Phase.DONE:
                 return execution
             running = execution.phase not in {Phase.COLLECTING, Phase.CLEANING}
@@ -233,8 +233,8 @@ class UseCases:
                 for event in events:
                     position = event.sequence if execution_id else event.position
                     yield event, self._parts.cursors.encode(purpose, _POSITION.pack(position))
-                    if execution_id and event.execution.phase is Phase.DONE:
-                        return
+                if execution_id and events and events[-1].execution.phase is Phase.DONE:
+                    return
                 if not events:
                     await changed.wait()
         finally:

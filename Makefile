@@ -1,0 +1,43 @@
+# k8s-execution: `make run` runs the main job, `make test` the checks and tests. Both do all set-up by themselves.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+VENV := .venv
+PY := $(VENV)/bin/python
+TEST_WORKERS ?= 2
+
+.PHONY: help env run test check unit lock generate clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+env: $(VENV)/.ready ## system packages, virtual environment, agent binary
+
+$(VENV)/.ready: requirements-dev.txt pyproject.toml clients/python/pyproject.toml tools/setup.sh
+	@bash tools/setup.sh $(VENV)
+	@touch $@
+
+run: env ## the main job: an example application and two suites on the simulated cluster
+	@$(PY) examples/main_job.py
+
+test: env check ## every check, then every test
+	@$(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup
+
+check: env ## format, lint, types, import contracts, budgets, purity, contract, generated code
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(PY) tools/purity.py
+	@$(PY) tools/budgets.py
+	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/mypy server clients/python tests tools bench
+	@$(PY) tools/contract_check.py
+	@$(PY) tools/docs_check.py
+
+generate: env ## generated code from proto/
+	@$(PY) tools/generate.py
+
+lock: env ## lock files from requirements*.in
+	@$(VENV)/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal requirements.in -o requirements.txt
+	@$(VENV)/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal requirements-dev.in -o requirements-dev.txt
+
+clean: ## what the build and the tests left (not the caches outside)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

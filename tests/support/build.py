@@ -130,8 +130,8 @@ def application_pod(name: str = "api", *containers: ContainerFact, **given: obje
     """The pod of an application."""
     chosen = containers or (container(naming.APPLICATION_CONTAINER),)
     base = PodFact(
-        NAMESPACE, f"{name}-pod", f"{name}-uid", ID, START, application=name, phase="Running", scheduled=True, ready=True,
-        containers=chosen,
+        NAMESPACE, f"{name}-pod", f"{name}-uid", ID, START, application=name, phase="Running", scheduled=True,
+        ready=True, containers=chosen,
     )  # fmt: skip
     return replace(base, **given)  # type: ignore[arg-type]  # names are checked by replace
 

@@ -13,19 +13,34 @@ from k8s_execution.domain.plan import Specification
 Body = Mapping[str, Any]
 """A Kubernetes object as JSON data."""
 
+FORBIDDEN_EGRESS = (
+    "127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10", "fd00:ec2::254/128", "::ffff:0:0/96",
+)  # fmt: skip
+"""Loopback, link-local (cloud metadata services live there, also on the IPv6 address) and IPv4 in disguise."""
+
 
 @dataclass(frozen=True, slots=True)
 class InstallationSettings:
-    """What the installation, not the plan, decides about manifests. DNS peers: (cidr or "", ports)."""
+    """What the installation, not the plan, decides about manifests.
+
+    `dns_namespace` and `dns_pod_labels` (empty: any pod) or `dns_cidrs` say who answers DNS, on `dns_ports`;
+    `extra_egress` is (cidr, ports) that every environment may reach; `forbidden_egress` are the networks that no plan
+    may ask for (add those of nodes, pods and services); `extra_env` goes into every container. `pod_security_version`
+    is `latest` or `v1.N`; `termination_grace_seconds` is how long an application may take to stop.
+    """
 
     installation: str
     agent_image: str
     dns_namespace: str = "kube-system"
+    dns_pod_labels: tuple[tuple[str, str], ...] = (("k8s-app", "kube-dns"),)
     dns_cidrs: tuple[str, ...] = ()
     dns_ports: tuple[int, ...] = (53,)
     extra_egress: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    forbidden_egress: tuple[str, ...] = FORBIDDEN_EGRESS
     extra_env: Mapping[str, str] | None = None
     ttl_label_minutes: bool = True
+    pod_security_version: str = "latest"
+    termination_grace_seconds: int = 5
 
 
 class ManifestSource(Protocol):

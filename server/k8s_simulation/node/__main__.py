@@ -1,0 +1,178 @@
+"""`python -m k8s_simulation.node`: the composition root of the node process.
+
+Decides between the two sandboxes, starts the pod network, the package relay and the kubelet server, and runs the agent
+until SIGTERM or SIGINT. The only place that reads the command line. Everything of the pods ends with this process,
+however it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import shutil
+import signal
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from k8s_simulation.node import images, isolated, names, relay
+from k8s_simulation.node.agent import Agent, machine_capacity
+from k8s_simulation.node.events import EventRecorder
+from k8s_simulation.node.images import Catalogue
+from k8s_simulation.node.kube import KubeClient
+from k8s_simulation.node.memory import MemoryWatch
+from k8s_simulation.node.network import HostNetwork, PodNetwork
+from k8s_simulation.node.node import Node
+from k8s_simulation.node.relay import Relay
+from k8s_simulation.node.sandbox import Sandbox, SandboxFault
+from k8s_simulation.node.server import KubeletServer
+from k8s_simulation.node.services import ServiceTable
+from k8s_simulation.node.unisolated import Unisolated
+
+ADDRESS = "127.0.0.1"
+
+log = logging.getLogger("k8s_simulation.node")
+
+
+class CannotStart(Exception):
+    """The node refuses to start; the message says what is missing and the way out."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m k8s_simulation.node", description="The simulated cluster's node.")
+    made.add_argument("--api", required=True, metavar="URL", help="address of the API server")
+    made.add_argument("--token-file", required=True, type=Path, help="file with the API server's bearer token")
+    made.add_argument("--ca", required=True, type=Path, help="the API server's CA certificate")
+    made.add_argument("--name", default="simulated", help="name of the Node object")
+    made.add_argument("--data", required=True, type=Path, help="folder for pods, volumes and logs; owned by this node")
+    made.add_argument(
+        "--kubelet-token-file", required=True, type=Path, help="token the API server presents to the node"
+    )
+    made.add_argument("--image", action="append", default=[], metavar="REF=DIR", help="run an image from a folder")
+    made.add_argument("--agent", type=Path, help="the k8s-execution-agent program, for images of that name")
+    made.add_argument("--allow-unisolated", action="store_true", help="run pods as plain processes if need be")
+    made.add_argument("--pods", type=int, default=110, help="how many pods fit")
+    made.add_argument("--cpu", default="", help="CPU capacity, default the machine's")
+    made.add_argument("--memory", default="", help="memory capacity, default the machine's")
+    made.add_argument("--log-rotation", type=int, default=10 << 20, metavar="BYTES", help="size of a log file")
+    made.add_argument("--verbose", action="store_true")
+    return made
+
+
+def image_folders(pairs: list[str]) -> dict[str, Path]:
+    """`REF=DIR` pairs. Raises CannotStart."""
+    found = {}
+    for pair in pairs:
+        reference, equals, folder = pair.partition("=")
+        if not equals or not Path(folder).is_dir():
+            raise CannotStart(f"--image {pair}: REF=DIR is needed, and DIR must be a folder")
+        found[reference] = Path(folder).resolve()
+    return found
+
+
+async def choose_sandbox(stack: AsyncExitStack, *, allow_unisolated: bool) -> tuple[Sandbox, PodNetwork | HostNetwork]:
+    """Isolation if this machine allows it, else plain processes if the user does. Raises CannotStart."""
+    network = PodNetwork()
+    reason = await isolated.unavailable(network)
+    if not reason:
+        stack.push_async_callback(network.close)
+        return isolated.Isolated(network), network
+    if not allow_unisolated:
+        raise CannotStart(
+            f"pods cannot be isolated on this machine: {reason}. Needed are bubblewrap, iproute2 and user namespaces; "
+            "or start with --allow-unisolated to run pods as plain processes that share the host's network"
+        )
+    log.warning("pods run unisolated: %s", reason)
+    sandbox = Unisolated()
+    sandbox.start()
+    stack.callback(sandbox.close)
+    return sandbox, HostNetwork()
+
+
+async def start_pod_services(
+    stack: AsyncExitStack, network: PodNetwork | HostNetwork, table: ServiceTable, found: Relay
+) -> str:
+    """The name server and the package relay; the relay's index URL, empty without one."""
+    loop = asyncio.get_running_loop()
+    if isinstance(network, PodNetwork):
+        datagrams = await network.datagrams(53)
+        transport, _ = await loop.create_datagram_endpoint(
+            lambda: names.NameServer(lambda name, space: table.addresses(space, name) or None), sock=datagrams
+        )
+        stack.callback(transport.close)
+    listener = await network.listen(network.gateway, relay.PORT if isinstance(network, PodNetwork) else 0)
+    await found.start(listener)
+    stack.push_async_callback(found.close)
+    return f"http://{network.gateway}:{listener.getsockname()[1]}/simple/"
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Compose and run until cancelled. Raises CannotStart."""
+    data: Path = options.data.resolve()
+    cache = images.cache_folder()
+    token = options.kubelet_token_file.read_text().strip()
+    catalogue = Catalogue(image_folders(options.image), options.agent and options.agent.resolve(), cache)
+    for leftover in (data / "pods", data / "claims"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    (data / "pods").mkdir(parents=True)
+    table = ServiceTable()
+    capacity = machine_capacity(options.pods, options.cpu, options.memory)
+    async with AsyncExitStack() as stack:
+        stack.callback(shutil.rmtree, data / "pods", ignore_errors=True)
+        stack.callback(shutil.rmtree, data / "claims", ignore_errors=True)
+        sandbox, network = await choose_sandbox(stack, allow_unisolated=options.allow_unisolated)
+        index_url = await start_pod_services(stack, network, table, Relay(catalogue.host_python, cache))
+        client = await stack.enter_async_context(KubeClient(options.api, options.token_file, options.ca))
+        node = Node(
+            name=options.name,
+            address=ADDRESS,
+            data=data,
+            client=client,
+            events=EventRecorder(client, options.name),
+            catalogue=catalogue,
+            sandbox=sandbox,
+            network=network,
+            services=table,
+            memory=MemoryWatch(),
+            allocatable=capacity,
+            index_url=index_url,
+            rotation=options.log_rotation,
+        )
+        server = KubeletServer(node, token)
+        await server.start()
+        stack.push_async_callback(server.close)
+        agent = Agent(node, server.port, capacity)
+        server.serve(agent)
+        await agent.run()
+
+
+async def until_signalled(options: argparse.Namespace) -> None:
+    """Run until SIGTERM or SIGINT, then end everything in order."""
+    task = asyncio.ensure_future(run(options))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            raise
+
+
+def main() -> int:
+    """Parse, run, and say in one sentence why not."""
+    options = parser().parse_args()
+    level = logging.DEBUG if options.verbose else logging.INFO
+    logging.basicConfig(level=level, format="node %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        asyncio.run(until_signalled(options))
+    except (CannotStart, SandboxFault, OSError, ValueError) as error:
+        sys.stderr.write(f"the simulated node cannot start: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -285,7 +285,9 @@ func TestDifferentUsers(t *testing.T) {
 		return finish(t, command)
 	}
 	source := framed(archive(t, file("sub/a.txt", "1"), withMode(file("sub/closed", "2"), 0o600)), 50)
-	script := `set -e; cat sub/a.txt sub/closed; umask 077; echo new > sub/b.txt; echo mine > $ARTIFACT_DIR/open; chmod 644 $ARTIFACT_DIR/open`
+	script := `set -e; cat sub/a.txt sub/closed; umask 077
+		echo new > sub/b.txt; mkdir $ARTIFACT_DIR/deep .hidden; echo mine > $ARTIFACT_DIR/deep/file; echo no > .hidden/c.txt
+		ln -s /etc/shadow out`
 	for _, c := range []struct {
 		got  result
 		want string
@@ -301,11 +303,11 @@ func TestDifferentUsers(t *testing.T) {
 			t.Errorf("%+v", c.got)
 		}
 	}
-	bodies, _, list := sent(t, as(1001, nil, nil, "tar", "--reports", "sub/*.txt").out)
-	if bodies["artifacts/open"] != "mine\n" || bodies["reports/sub/a.txt"] != "1" {
+	bodies, _, list := sent(t, as(1001, nil, nil, "tar", "--reports", "sub/*.txt", ".hidden/").out)
+	if bodies["artifacts/deep/file"] != "mine\n" || bodies["reports/sub/a.txt"] != "1" || bodies["reports/sub/b.txt"] != "new\n" {
 		t.Errorf("%q", bodies)
 	}
-	if len(list.Skipped) != 1 || list.Skipped[0] != (skippedFile{"reports/sub/b.txt", "permission denied"}) {
+	if len(list.Skipped) != 1 || list.Skipped[0] != (skippedFile{"reports/.hidden", "permission denied"}) {
 		t.Errorf("%+v", list.Skipped)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -187,49 +188,57 @@ func TestReceiveModes(t *testing.T) {
 	}
 }
 
-// Unsafe archives and broken streams are refused with their reason; nothing is
-// left of them, nothing is touched outside, and a good one may follow.
-func TestReceiveRefuses(t *testing.T) {
+// refused is a stream and a part of the reason why it is refused.
+type refused struct {
+	stream []byte
+	reason string
+}
+
+// unsafeStreams are archives that would reach outside, or too far.
+func unsafeStreams(t *testing.T) map[string]refused {
 	big := strings.Repeat("x", 1001)
 	many := make([]member, 0, 11)
 	for i := range 11 {
 		many = append(many, file(fmt.Sprint("f", i), ""))
 	}
+	pack := func(members ...member) []byte { return framed(archive(t, members...), 50) }
+	return map[string]refused{
+		"parent":               {pack(file("ok", ""), file("../evil", "x")), ".. in its name"},
+		"parent inside":        {pack(file("a/../../evil", "x")), ".. in its name"},
+		"absolute":             {pack(file("/tmp/evil", "x")), "absolute"},
+		"absolute link":        {pack(symbolic("l", "/etc")), "only relative"},
+		"link out":             {pack(symbolic("l", "..")), "may lie outside"},
+		"deep link out":        {pack(symbolic("d/l", "../../x")), "may lie outside"},
+		"link through link":    {pack(symbolic("d/e/l", "../.."), symbolic("out", "d/e/l/../..")), "may lie outside"},
+		"write through link":   {pack(symbolic("l", "d"), file("l/evil", "x")), "is no folder"},
+		"folder through link":  {pack(folder("d"), symbolic("l", "d"), folder("l")), "is no folder"},
+		"below a file":         {pack(file("f", ""), file("f/x", "")), "is no folder"},
+		"file over folder":     {pack(folder("d"), file("d", "x")), "already as a folder"},
+		"link over folder":     {pack(file("d/x", ""), symbolic("d", "y")), "already as a folder"},
+		"root as a file":       {pack(file("./.", "x")), "already as a folder"},
+		"hard link out":        {pack(hard("h", "../../etc/passwd")), ".. in its name"},
+		"absolute hard link":   {pack(hard("h", "/etc/passwd")), "absolute"},
+		"hard link to nothing": {pack(hard("h", "later"), file("later", "")), "not an earlier file"},
+		"hard link to a link":  {pack(symbolic("s", "x"), hard("h", "s")), "not an earlier file"},
+		"hard link to itself":  {pack(file("h", ""), hard("h", "h")), "not an earlier file"},
+		"character device":     {pack(special("dev", tar.TypeChar)), "device"},
+		"block device":         {pack(special("dev", tar.TypeBlock)), "device"},
+		"pipe":                 {pack(special("p", tar.TypeFifo)), "named pipe"},
+		"contiguous":           {pack(special("c", tar.TypeCont)), "unknown type"},
+		"one file too big":     {pack(file("b", big)), "more bytes"},
+		"together too big":     {pack(file("a", big[:600]), file("b", big[:600])), "more bytes"},
+		"too many files":       {pack(many...), "more than 10 entries"},
+		"too many parents":     {pack(file("1/2/3/4/5/6/7/8/9/10/f", "")), "more than 10 entries"},
+		"too many twins":       {pack(append(many[:1:1], many[0], many[0], many[0], many[0], many[0], many[0], many[0], many[0], many[0], many[0])...), "more than 10 entries"},
+	}
+}
+
+// brokenStreams are streams that are no archive, or not a whole one.
+func brokenStreams(t *testing.T) map[string]refused {
 	good := framed(archive(t, file("a", "1")), 50)
 	flipped := bytes.Clone(good)
 	flipped[len(flipped)-4-8] ^= 1 // in gzip's checksum
-	pack := func(members ...member) []byte { return framed(archive(t, members...), 50) }
-	for name, c := range map[string]struct {
-		stream []byte
-		reason string
-	}{
-		"parent":                 {pack(file("ok", ""), file("../evil", "x")), ".. in its name"},
-		"parent inside":          {pack(file("a/../../evil", "x")), ".. in its name"},
-		"absolute":               {pack(file("/tmp/evil", "x")), "absolute"},
-		"absolute link":          {pack(symbolic("l", "/etc")), "only relative"},
-		"link out":               {pack(symbolic("l", "..")), "may lie outside"},
-		"deep link out":          {pack(symbolic("d/l", "../../x")), "may lie outside"},
-		"link through link":      {pack(symbolic("d/e/l", "../.."), symbolic("out", "d/e/l/../..")), "may lie outside"},
-		"write through link":     {pack(symbolic("l", "d"), file("l/evil", "x")), "is no folder"},
-		"folder through link":    {pack(folder("d"), symbolic("l", "d"), folder("l")), "is no folder"},
-		"below a file":           {pack(file("f", ""), file("f/x", "")), "is no folder"},
-		"file over folder":       {pack(folder("d"), file("d", "x")), "already as a folder"},
-		"link over folder":       {pack(file("d/x", ""), symbolic("d", "y")), "already as a folder"},
-		"root as a file":         {pack(file("./.", "x")), "already as a folder"},
-		"hard link out":          {pack(hard("h", "../../etc/passwd")), ".. in its name"},
-		"absolute hard link":     {pack(hard("h", "/etc/passwd")), "absolute"},
-		"hard link to nothing":   {pack(hard("h", "later"), file("later", "")), "not an earlier file"},
-		"hard link to a link":    {pack(symbolic("s", "x"), hard("h", "s")), "not an earlier file"},
-		"hard link to itself":    {pack(file("h", ""), hard("h", "h")), "not an earlier file"},
-		"character device":       {pack(special("dev", tar.TypeChar)), "device"},
-		"block device":           {pack(special("dev", tar.TypeBlock)), "device"},
-		"pipe":                   {pack(special("p", tar.TypeFifo)), "named pipe"},
-		"contiguous":             {pack(special("c", tar.TypeCont)), "unknown type"},
-		"one file too big":       {pack(file("b", big)), "more bytes"},
-		"together too big":       {pack(file("a", big[:600]), file("b", big[:600])), "more bytes"},
-		"too many files":         {pack(many...), "more than 10 entries"},
-		"too many parents":       {pack(file("1/2/3/4/5/6/7/8/9/10/f", "")), "more than 10 entries"},
-		"too many twins":         {pack(append(many[:1:1], many[0], many[0], many[0], many[0], many[0], many[0], many[0], many[0], many[0], many[0])...), "more than 10 entries"},
+	return map[string]refused{
 		"headers without end":    {framed(bombOfZeros(t), 1000), "more bytes"},
 		"empty":                  {nil, "before its last frame"},
 		"no frame":               {framed(nil, 1), "gzip"},
@@ -242,7 +251,16 @@ func TestReceiveRefuses(t *testing.T) {
 		"half an archive":        {framed(archive(t, file("a", "1"))[:60], 50), "unexpected EOF"},
 		"wrong checksum":         {flipped, "checksum"},
 		"more after the archive": {framed(append(archive(t, file("a", "1")), "the rest of another stream"...), 50), "gzip: invalid header"},
-	} {
+	}
+}
+
+// Unsafe archives and broken streams are refused with their reason; nothing is
+// left of them, nothing is touched outside, and a good one may follow.
+func TestReceiveRefuses(t *testing.T) {
+	good := framed(archive(t, file("a", "1")), 50)
+	cases := unsafeStreams(t)
+	maps.Copy(cases, brokenStreams(t))
+	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			at := volume(t)
 			put(t, filepath.Join(at.work(), "left", "over"), "from a transfer that was killed")

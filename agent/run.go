@@ -118,6 +118,9 @@ func (r *runner) execute() {
 	r.say = out.say
 	defer func() {
 		r.killAll()
+		if r.stopped == 0 { // else the pod may go at any moment: the record first
+			r.at.openResults()
+		}
 		r.record.OutputBytes, r.record.OutputTruncated = out.close()
 	}()
 	environment := childEnvironment(r.at)

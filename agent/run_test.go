@@ -21,16 +21,19 @@ func fixed(t *testing.T, got record) record {
 	return got
 }
 
-// A step's exit code, record, output and stage, for every way it can end alone.
-func TestRunEnds(t *testing.T) {
+// ending is a step and how it has to end.
+type ending struct {
+	todo spec
+	code int
+	want record
+	out  string
+	err  string
+}
+
+// endings are the ways a step ends alone.
+func endings() map[string]ending {
 	const message = name + ": "
-	for name, c := range map[string]struct {
-		todo spec
-		code int
-		want record
-		out  string
-		err  string
-	}{
+	return map[string]ending{
 		"passes": {spec{Command: sh("echo hi")}, 0, record{Stage: stageCommand, InstallIndex: -1}, "hi\n", ""},
 		"fails": {spec{Command: sh("echo oh >&2; exit 3")}, 3,
 			record{Stage: stageCommand, InstallIndex: -1, ExitCode: 3}, "", "oh\n"},
@@ -62,7 +65,12 @@ func TestRunEnds(t *testing.T) {
 			record{Stage: stageSource, InstallIndex: -1, ExitCode: 125,
 				Error: "no command: neither in K8S_EXECUTION_STEP nor in an argument"}, "",
 			message + "no command: neither in K8S_EXECUTION_STEP nor in an argument\n"},
-	} {
+	}
+}
+
+// Exit code, record, output and stage of a step.
+func TestRunEnds(t *testing.T) {
+	for name, c := range endings() {
 		t.Run(name, func(t *testing.T) {
 			at := volume(t)
 			put(t, filepath.Join(at.work(), "data"), "x")

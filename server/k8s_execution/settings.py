@@ -78,7 +78,6 @@ class Settings:
     max_environments: int = 10
     queue_limit: int = 1_000
     data: Path = field(default_factory=default_data)
-    database_url: str = ""
     grpc_address: str = "127.0.0.1:50051"
     kubeconfig: Path | None = None
     context: str | None = None

@@ -38,6 +38,8 @@ type record struct {
 	OOMKills int64 `json:"oom_kills"`
 	// TimedOut says that the step's time limit ended the run.
 	TimedOut bool `json:"timed_out"`
+	// Stopped says that SIGTERM or SIGINT to the agent ended the run.
+	Stopped bool `json:"stopped"`
 	// NotFound is the command that does not exist, or empty.
 	NotFound string `json:"not_found"`
 	// StartedAt and FinishedAt are microseconds since the epoch by the
@@ -73,6 +75,7 @@ func (r *record) judge(status syscall.WaitStatus, s *supervisor) {
 	case s.stopped != 0:
 		// A command may well end with 0 when it is asked to end, but it
 		// did not finish.
+		r.Stopped = true
 		if r.ExitCode == 0 {
 			r.ExitCode = exitSignalBase + int(s.stopped)
 		}

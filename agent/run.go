@@ -87,6 +87,7 @@ func (r *runner) awaitSource() {
 				continue
 			}
 			code := int(received.(syscall.Signal))
+			r.record.Stopped = true
 			r.record.fail(exitSignalBase+code, "stopped by signal "+strconv.Itoa(code)+" while waiting for the source")
 			return
 		}

@@ -230,7 +230,7 @@ func TestRunStoppedWhileWaiting(t *testing.T) {
 	command := waiting(t, at, "echo ran > ran")
 	command.Process.Signal(syscall.SIGTERM)
 	command.Wait()
-	want := record{Version: 1, Stage: stageSource, InstallIndex: -1, ExitCode: 143,
+	want := record{Version: 1, Stage: stageSource, InstallIndex: -1, ExitCode: 143, Stopped: true,
 		Error: "stopped by signal 15 while waiting for the source"}
 	if got := fixed(t, recordOf(t, at)); got != want || command.ProcessState.ExitCode() != 143 {
 		t.Errorf("%+v, exit code %d", got, command.ProcessState.ExitCode())
@@ -305,7 +305,8 @@ func TestRunForwardsSignals(t *testing.T) {
 			command.Process.Signal(c.send)
 			command.Wait()
 			got := recordOf(t, at)
-			if command.ProcessState.ExitCode() != c.code || got.ExitCode != c.code || got.Signal != c.signal || got.Error != c.reason {
+			if command.ProcessState.ExitCode() != c.code || got.ExitCode != c.code || got.Signal != c.signal ||
+				got.Error != c.reason || got.Stopped != (c.reason != "") {
 				t.Errorf("exit code %d, %+v", command.ProcessState.ExitCode(), got)
 			}
 		})

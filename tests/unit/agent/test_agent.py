@@ -123,6 +123,7 @@ def test_one_step_from_the_source_to_its_reports(volume: Volume) -> None:
         "signal": 0,
         "oom_kills": 0,
         "timed_out": False,
+        "stopped": False,
         "not_found": "",
         "output_bytes": len(PRINTED),
         "output_truncated": False,

@@ -1,0 +1,255 @@
+"""Follows one run of one container, from where the journal stands to its proven end.
+
+A read that ends is no proof that the container ended: rotation, proxies and the kubelet's own limit end follows too.
+The log is at its end when the container is known to be terminated and a later read of all there is brings nothing
+new. Anything else is read again behind the last stored line (`resume`), at a bounded rate. A read that does not hold
+that line shows a rotation, or the log of the container's next run; facts decide which, and lines are stored only
+then. It must not decide what to follow (`targets`) and survives no fault of its own: `collector` contains it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from k8s_execution.domain.redaction import Masker
+from k8s_execution.logs.batching import Batcher, CapReached
+from k8s_execution.logs.framing import Framer, Piece
+from k8s_execution.logs.gaps import GapReason
+from k8s_execution.logs.resume import OverlapMissing, Resume, Token
+from k8s_execution.logs.targets import Source, Target
+from k8s_execution.ports.cluster import ContainerLogs, LogGone, LogNotReady, LogRequest, Unreachable
+from k8s_execution.runtime.backoff import delay
+
+SLICE = 32 * 1024
+"""Bytes worked on in one step of the event loop (about 1 ms)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Waiting times of a tail, in seconds.
+
+    `quiet`: a silent follow is opened again (a frozen connection looks the same); `drained`: a silent follow of a
+    terminated container is given up; `stalled`: so is a read to the present end; `settle`: how long a read without
+    overlap waits for facts of a restart.
+    """
+
+    first_retry: float = 0.25
+    longest_retry: float = 5.0
+    quiet: float = 300.0
+    drained: float = 2.0
+    stalled: float = 30.0
+    settle: float = 5.0
+
+
+class Run:
+    """What is known of the run that a tail follows; the collector updates it."""
+
+    def __init__(self, target: Target, pace: Pace) -> None:
+        """Begin with these facts."""
+        self.target = target
+        self.pace = pace
+        self.finishing = False
+        self.changed = asyncio.Event()
+        self.following: asyncio.Timeout | None = None
+
+    def update(self, target: Target) -> None:
+        """Newer facts; wakes the tail if they differ."""
+        if target != self.target:
+            self.target = target
+            self._wake()
+
+    def finish(self) -> None:
+        """Read to the present end and no further, whether the container runs or not."""
+        self.finishing = True
+        self._wake()
+
+    def patience(self) -> float:
+        """How long a follow may be silent."""
+        if self.finishing:
+            return 0.0
+        return self.pace.drained if self.target.terminated else self.pace.quiet
+
+    def _wake(self) -> None:
+        self.changed.set()
+        if self.following is not None and not self.following.expired():
+            self.following.reschedule(asyncio.get_running_loop().time() + self.patience())
+
+
+class _Outcome(Enum):
+    """How a read ended."""
+
+    ENDED = auto()
+    SILENT = auto()
+    CUT = auto()
+    NOT_READY = auto()
+    GONE = auto()
+    NO_OVERLAP = auto()
+
+
+class Tail:
+    """One follow; `run` returns when the stream's end is in the journal."""
+
+    def __init__(self, logs: ContainerLogs, run: Run, token: Token, masker: Masker, batcher: Batcher) -> None:
+        """Go on behind `token`; `batcher` writes what is new."""
+        self._logs = logs
+        self._run = run
+        self._masker = masker
+        self._batcher = batcher
+        self._resume = Resume(token)
+        self._framer = Framer(masker.cut, masker.longest)
+        self._reads = 0
+        self._accept_loss = False
+        self._failures = 0
+        self._fresh = False  # whether the present read brought anything new
+
+    async def run(self) -> None:
+        """Follow to the end; OSError where the disk refuses, then start again from the journal."""
+        try:
+            while not await self._round():
+                pass
+        except (
+            CapReached
+        ):  # nothing more is kept, so nothing more is read; the stream still ends when the container does
+            while not (self._run.target.terminated or self._run.finishing):
+                await self._changed(None)
+        self._batcher.end()
+
+    async def _round(self) -> bool:
+        """One read and what follows from it; whether the log is at its end."""
+        target, finishing = self._run.target, self._run.finishing
+        if target.source is Source.LOST:
+            return self._lost()
+        proving = target.terminated or finishing
+        outcome = await self._read(target, follow=not proving)
+        if self._fresh:
+            self._failures = 0
+        match outcome:
+            case _Outcome.ENDED if proving and (not self._fresh or not target.terminated):
+                self._store(self._framer.finish())
+                return True
+            case _Outcome.ENDED if proving:
+                pass  # it brought something, so it proves nothing: look once more
+            case _Outcome.SILENT if not proving:
+                pass
+            case _Outcome.NO_OVERLAP:
+                await self._doubt(target)
+            case _Outcome.GONE:
+                return self._lost()
+            case _Outcome.NOT_READY if finishing:
+                return self._resume.token.empty or self._lost()
+            case _:
+                await self._pause()
+        return False
+
+    async def _read(self, target: Target, *, follow: bool) -> _Outcome:
+        stream, token = target.stream, self._resume.token
+        request = LogRequest(
+            namespace=target.namespace,
+            pod=stream.pod,
+            container=stream.container,
+            follow=follow,
+            previous=target.source is Source.PREVIOUS,
+            since=token.since,
+        )
+        self._fresh = False
+        self._framer = Framer(self._masker.cut, self._masker.longest)
+        self._resume = Resume(token, accept_loss=self._accept_loss)
+        self._reads += 1
+        limit = asyncio.timeout(self._patience(follow))
+        try:
+            async with limit:
+                self._run.following = limit if follow else None
+                await self._consume(self._logs.read(request), limit, follow)
+        except TimeoutError:
+            return _Outcome.SILENT if limit.expired() else _Outcome.CUT
+        except OverlapMissing:
+            return _Outcome.NO_OVERLAP
+        except LogNotReady:
+            return _Outcome.NOT_READY
+        except LogGone:
+            return _Outcome.GONE
+        except Unreachable:
+            return _Outcome.CUT
+        finally:
+            self._run.following = None
+        return _Outcome.ENDED
+
+    async def _consume(self, chunks: AsyncIterable[bytes], limit: asyncio.Timeout, follow: bool) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async for chunk in chunks:
+                limit.reschedule(loop.time() + self._patience(follow))
+                await self._take(chunk)
+        finally:
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
+        if not follow:
+            self._resume.end_of_log()
+            self._note_loss()
+
+    async def _take(self, chunk: bytes) -> None:
+        """Frame and store a chunk, letting others run between its slices."""
+        self._store(self._framer.feed(chunk[:SLICE]))
+        for at in range(SLICE, len(chunk), SLICE):
+            await asyncio.sleep(0)
+            self._store(self._framer.feed(chunk[at : at + SLICE]))
+
+    def _store(self, pieces: list[Piece]) -> None:
+        for piece in pieces:
+            if self._may_be_another_run():
+                raise OverlapMissing
+            new = self._resume.new(piece)
+            self._note_loss()
+            if new is not None:
+                self._fresh = True
+                self._batcher.add(new, self._resume.token)
+
+    def _may_be_another_run(self) -> bool:
+        """A second read of a run that had said nothing: there is no line by which to recognise it."""
+        return (
+            self._reads > 1 and self._resume.token.empty and not self._accept_loss
+            and self._run.target.restarts and self._run.target.source is Source.CURRENT
+        )  # fmt: skip
+
+    def _note_loss(self) -> None:
+        if self._resume.lost:
+            self._resume.lost = self._accept_loss = False
+            self._fresh = True
+            self._batcher.gap(GapReason.ROTATED)
+
+    async def _doubt(self, target: Target) -> None:
+        """A read did not overlap: wait whether facts tell of a restart, else the log was rotated."""
+        if target.restarts and target.source is Source.CURRENT:
+            loop = asyncio.get_running_loop()
+            until = loop.time() + self._run.pace.settle
+            while self._run.target.source is Source.CURRENT and loop.time() < until:
+                await self._changed(until - loop.time())
+            if self._run.target.source is not Source.CURRENT:
+                return
+        self._accept_loss = True
+
+    def _lost(self) -> bool:
+        self._batcher.gap(GapReason.GONE)
+        return True
+
+    def _patience(self, follow: bool) -> float:
+        return self._run.patience() if follow else self._run.pace.stalled
+
+    async def _pause(self) -> None:
+        pace = self._run.pace
+        seconds = delay(self._failures, base=pace.first_retry, cap=pace.longest_retry, spread=random.random())  # noqa: S311 - jitter
+        self._failures += 1
+        await self._changed(seconds)
+
+    async def _changed(self, seconds: float | None) -> None:
+        """Wait for other facts, at most so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._run.changed.wait()
+        except TimeoutError:
+            pass  # nothing changed in that time
+        self._run.changed.clear()

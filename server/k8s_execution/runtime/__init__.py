@@ -1,0 +1,1 @@
+"""Small tools that know nothing of the domain: backoff, clock, executor, supervision."""

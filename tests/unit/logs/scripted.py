@@ -1,0 +1,130 @@
+"""A container's log as the kubelet would serve it, with scripted ends: the fake of `ports.cluster.ContainerLogs`.
+
+It serves `truth` (times in ns, bytes without newline) with timestamps, filters by `sinceTime` as the kubelet does (by
+line, whole seconds), and ends each read as its script says. When the script is used up, reads are whole. It counts
+requests, so a test can bound them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum, auto
+
+from k8s_execution.domain.facts import ContainerFact, ContainerKind, ContainerState, PodFact
+from k8s_execution.ports.cluster import LogGone, LogNotReady, LogRequest, Unreachable
+
+SECOND = 1_000_000_000
+BASE = 1_700_000_000 * SECOND
+
+
+class End(Enum):
+    """How a scripted read ends."""
+
+    EOF = auto()
+    CUT = auto()
+    GONE = auto()
+    NOT_READY = auto()
+    HANG = auto()
+
+
+@dataclass
+class Read:
+    """One read: how many lines exist by then, how many bytes are sent, in which chunks, and how it ends.
+
+    `rotated` lines are no longer in the file by then.
+    """
+
+    lines: int
+    bytes: int | None = None
+    end: End = End.EOF
+    chunk: int = 1 << 16
+    rotated: int = 0
+
+
+def stamp(time: int) -> bytes:
+    """RFC 3339 with nanoseconds, as the kubelet writes it."""
+    seconds, nanoseconds = divmod(time, SECOND)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z ".encode()
+
+
+@dataclass
+class ScriptedLogs:
+    """Serves one container's log; `unterminated` leaves the newline off the last line."""
+
+    truth: list[tuple[int, bytes]]
+    script: list[Read] = field(default_factory=list)
+    unterminated: bool = False
+    requests: list[LogRequest] = field(default_factory=list)
+    on_request: Callable[[int], None] = lambda _: None
+    previous: list[tuple[int, bytes]] | None = None
+    rotated: int = 0
+
+    async def read(self, request: LogRequest) -> AsyncGenerator[bytes, None]:
+        self.requests.append(request)
+        self.on_request(len(self.requests))
+        await asyncio.sleep(0)
+        source = self.truth
+        if request.previous:
+            if self.previous is None:
+                raise LogGone
+            source, plan = self.previous, Read(len(self.previous))
+        else:
+            plan = self.script.pop(0) if self.script else Read(len(source), rotated=self.rotated)
+        self.rotated = max(self.rotated, plan.rotated)
+        if plan.end is End.NOT_READY:
+            raise LogNotReady
+        data = self._text(source[plan.rotated : plan.lines], request.since, whole=plan.lines >= len(source))
+        data = data if plan.bytes is None else data[: plan.bytes]
+        for at in range(0, len(data), plan.chunk):
+            yield data[at : at + plan.chunk]
+        if plan.end is End.HANG:
+            await asyncio.Event().wait()
+        if plan.end is End.CUT:
+            raise Unreachable
+        if plan.end is End.GONE:
+            raise LogGone
+
+    def _text(self, lines: list[tuple[int, bytes]], since: int | None, *, whole: bool) -> bytes:
+        first = 0 if since is None else since // 1_000_000 * SECOND
+        text = b"".join(stamp(t) + d + b"\n" for t, d in lines if t >= first)
+        return text[:-1] if whole and self.unterminated else text
+
+
+def container(
+    state: ContainerState = ContainerState.RUNNING,
+    *,
+    name: str = "application",
+    restarts: int = 0,
+    identity: str = "c://0",
+    last: str = "",
+    exit_code: int | None = None,
+) -> ContainerFact:
+    """A container status."""
+    return ContainerFact(
+        name=name,
+        kind=ContainerKind.MAIN,
+        image="i",
+        state=state,
+        container_id=identity,
+        restart_count=restarts,
+        last_container_id=last,
+        exit_code=exit_code,
+    )
+
+
+def pod(*containers: ContainerFact, step: str = "") -> PodFact:
+    """A pod of an application, or of a suite's step."""
+    return PodFact(
+        namespace="ns",
+        name="pod-1",
+        uid="u",
+        execution_id="x1",
+        created_at=0,
+        application="" if step else "api",
+        step=step,
+        step_kind="SUITE" if step else "",
+        containers=containers,
+    )

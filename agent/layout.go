@@ -63,6 +63,9 @@ func (l layout) end() string { return filepath.Join(l.root, "state", "end") }
 // release is the marker that ends hold.
 func (l layout) release() string { return filepath.Join(l.root, "state", "release") }
 
+// stop is the marker that ends run.
+func (l layout) stop() string { return filepath.Join(l.root, "state", "stop") }
+
 // exists tells whether there is anything at path.
 func exists(path string) bool {
 	_, err := os.Lstat(path)

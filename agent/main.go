@@ -1,8 +1,8 @@
 // Command k8s-execution-agent is the one program of ours inside the pods of a
 // test step. One binary plays every part: `install` puts it on the volume that
 // the pod's containers share, `run` is process 1 of the step's container,
-// `hold` of the collector's, and `receive`, `stat`, `cat`, `tar` and `release`
-// are called in the collector through exec.
+// `hold` of the collector's, and `receive`, `stat`, `cat`, `tar`, `stop`
+// and `release` are called in the collector through exec.
 //
 // It talks to nobody: no network, no credentials, no Kubernetes API. All it
 // knows arrives as arguments, environment and files, all it says leaves as
@@ -41,6 +41,7 @@ const usage = `usage: k8s-execution-agent COMMAND
                                       run the step described by K8S_EXECUTION_STEP
   hold [--max D]                      wait until released
   release                             end hold
+  stop                                ask run to end, as SIGTERM does
   stat                                print what happened so far as one line of JSON
   cat [--offset N] [--limit N]        print the step's output from a byte offset
   tar [--reports GLOB...] [--artifacts GLOB...] [--max-bytes N] [--max-files N]
@@ -56,7 +57,7 @@ func main() {
 func dispatch(args []string) int {
 	commands := map[string]func([]string) int{
 		"install": install, "receive": receive, "run": run, "hold": hold,
-		"release": release, "stat": stat, "cat": cat, "tar": pack,
+		"release": release, "stop": stop, "stat": stat, "cat": cat, "tar": pack,
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
 		fmt.Fprint(os.Stderr, usage)

@@ -102,12 +102,22 @@ func copyOutput(path string, offset, limit int64) error {
 
 // release makes the marker that ends hold.
 func release(args []string) int {
+	return mark("release", args, sharedLayout().release())
+}
+
+// stop asks run to end: as SIGTERM does, with the same grace.
+func stop(args []string) int {
+	return mark("stop", args, sharedLayout().stop())
+}
+
+// mark makes one marker for a subcommand without arguments.
+func mark(command string, args []string, marker string) int {
 	if len(args) > 0 {
-		complain("release takes no arguments")
+		complain("%s takes no arguments", command)
 		return exitUsage
 	}
-	if err := writeAtomic(sharedLayout().release(), nil); err != nil {
-		complain("release: %v", err)
+	if err := writeAtomic(marker, nil); err != nil {
+		complain("%s: %v", command, err)
 		return exitFailed
 	}
 	return exitOK

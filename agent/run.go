@@ -38,6 +38,9 @@ func run(args []string) int {
 		return exitUsage
 	}
 	r := runner{at: at, todo: todo, supervisor: newSupervisor(todo.grace())}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go r.obeyStop(ctx)
 	r.record = record{Version: 1, Stage: stageSource, InstallIndex: -1}
 	if err != nil {
 		r.record.fail(exitAgent, err.Error())
@@ -91,6 +94,15 @@ func (r *runner) awaitSource() {
 			r.record.fail(exitSignalBase+code, "stopped by signal "+strconv.Itoa(code)+" while waiting for the source")
 			return
 		}
+	}
+}
+
+// obeyStop turns the stop marker into the SIGTERM that a deleted pod would get.
+func (r *runner) obeyStop(ctx context.Context) {
+	select {
+	case <-appears(ctx, r.at.stop()):
+		r.signals <- syscall.SIGTERM
+	case <-ctx.Done():
 	}
 }
 

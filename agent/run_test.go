@@ -313,6 +313,19 @@ func TestRunForwardsSignals(t *testing.T) {
 	}
 }
 
+// The stop subcommand, called beside the run, ends it as SIGTERM does.
+func TestStopEndsRun(t *testing.T) {
+	at := volume(t)
+	command := started(t, at, spec{Command: sh("echo > on; while :; do sleep 0.01; done"), GraceMS: 100}, "on")
+	if got := finish(t, agent(t, at, nil, "stop")); got.code != exitOK {
+		t.Fatalf("stop: exit code %d, %q", got.code, got.errors)
+	}
+	command.Wait()
+	if got := recordOf(t, at); got.ExitCode != 143 || !got.Stopped {
+		t.Errorf("%+v", got)
+	}
+}
+
 // A stop during an install command does not go on to the next one.
 func TestRunStoppedInInstall(t *testing.T) {
 	at := volume(t)

@@ -112,14 +112,11 @@ class _Confined(Process):
 
     async def begun(self) -> None:
         """Return when the container's command runs or has ended. Raises SandboxFault when it never ran."""
-        try:
-            await self._learn_target()
-            while self.running and self._still_bubblewrap():
-                await asyncio.sleep(0.001)
-            if self.running or await self._executed():
-                return
-        finally:
-            os.close(self._status)
+        await self._learn_target()
+        while self.running and self._still_bubblewrap():
+            await asyncio.sleep(0.001)
+        if self.running or await self._executed():
+            return
         await self.wait()
         text = self._first_output()
         self._log_of_start.discard()
@@ -158,9 +155,13 @@ class _Confined(Process):
     async def _executed(self) -> bool:
         """Whether bubblewrap reported an exit code: it does so only if the command itself was executed."""
         await self.wait()
-        while self._read_status() and b"exit-code" not in self._told:
-            await asyncio.sleep(0.001)
         return b"exit-code" in self._told
+
+    def _reap(self) -> None:
+        # Open until now, since bubblewrap writes the exit code to it and would die of a closed pipe.
+        self._read_status()
+        os.close(self._status)
+        super()._reap()
 
     def _first_output(self) -> str:
         log = self._log_of_start

@@ -133,7 +133,8 @@ def pod_status(facts: PodFacts, pod: dict[str, Any], previous: dict[str, Any], n
     for condition in conditions:
         old = before.get(condition["type"])
         same = old is not None and old["status"] == condition["status"]
-        condition["lastProbeTime"] = None
+        # A strategic merge keeps what is not named: null takes an old reason or message away.
+        condition.update({k: None for k in ("reason", "message", "lastProbeTime") if k not in condition})
         condition["lastTransitionTime"] = old["lastTransitionTime"] if same and old else timestamp(now)
     status: dict[str, Any] = {
         "phase": current,

@@ -1,0 +1,1 @@
+"""The Kubernetes API of the simulated cluster: storage, rules and HTTP server."""

@@ -1,0 +1,89 @@
+"""Request bodies: bytes and content type to JSON data.
+
+JSON and YAML for every kind, Kubernetes' protobuf for the few kinds that kubectl's imperative commands send in it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from k8s_simulation.api.objects import Object
+from k8s_simulation.api.problems import ApiError, bad_request, unsupported_media
+from k8s_simulation.api.protobuf import MAGIC, decode_object
+from k8s_simulation.api.shapes import without_nulls
+
+MAX_BODY = 3 * 1024 * 1024  # the real server's limit for a request body
+JSON = "application/json"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+_YAML = {"application/yaml", "application/apply-patch+yaml", "text/yaml"}
+
+
+def media_type(header: str) -> str:
+    """The type without its parameters; JSON when nothing is said."""
+    return header.split(";", 1)[0].strip().lower() or JSON
+
+
+def too_large() -> ApiError:
+    """413 for a body beyond the limit."""
+    return ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY}")
+
+
+def decode(body: bytes, content_type: str) -> Any:
+    """The data of a body. Raises 400 for one that cannot be read and 415 for a type not spoken here."""
+    kind = media_type(content_type)
+    if kind == PROTOBUF or body.startswith(MAGIC):
+        found = decode_object(body)
+        if found is None:
+            raise unsupported_media(PROTOBUF + " of this kind", f"{JSON}, application/yaml")
+        return found
+    if kind in _YAML:
+        return _yaml(body)
+    if kind == JSON or kind.endswith("+json"):
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise bad_request(f"the object provided is unrecognized (must be of type JSON): {error}") from error
+    raise unsupported_media(kind, f"{JSON}, application/yaml")
+
+
+def _yaml(body: bytes) -> Any:
+    import yaml
+
+    if body.lstrip().startswith(b"{"):
+        return decode(body, JSON)  # kubectl sends JSON under the YAML type
+    try:
+        return yaml.load(body, Loader=_JsonLoader)  # noqa: S506 - a SafeLoader without time stamps
+    except yaml.YAMLError as error:
+        raise bad_request(f"error decoding YAML: {error}") from error
+
+
+def decode_object_body(body: bytes, content_type: str) -> Object:
+    """The object of a create or update, without its nulls. Raises 400 unless it is an object."""
+    found = decode(body, content_type)
+    if not isinstance(found, dict):
+        raise bad_request("the body of the request is not an object")
+    return dict(without_nulls(found))
+
+
+def decode_optional(body: bytes, content_type: str) -> Object:
+    """The object of a body that may be empty, as that of a delete."""
+    return decode_object_body(body, content_type) if body.strip() else {}
+
+
+def _json_loader() -> Any:
+    """A YAML loader whose values are JSON's: no dates. Built on first use, as YAML itself is imported."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    return Loader
+
+
+def _JsonLoader(stream: bytes) -> Any:  # noqa: N802 - stands for a class
+    return _json_loader()(stream)

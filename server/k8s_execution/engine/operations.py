@@ -61,6 +61,11 @@ class Operations:
             if state.task is not None and state.task is not asyncio.current_task():
                 state.task.cancel()
 
+    def close(self) -> None:
+        """Cancel and forget everything: this replica stops working."""
+        for key in list(self._states):
+            self.forget(key)
+
     async def _run(self, key: str, name: str, state: _State, work: Work) -> None:
         try:
             await work(state.failures)

@@ -1,0 +1,248 @@
+"""The composition root: makes every adapter, joins them, owns their tasks, and ends them in a fixed order.
+
+The only module that knows concrete classes of several adapters. `serve` is a process of its own; `embedded` runs the
+same service in the caller's event loop, on a Unix socket in a private folder. It must not hold rules.
+
+Drain order: health says NOT_SERVING and streams end → no new work is taken, operations end → follows end → the
+cluster's tasks end → the store gives up ownership → the simulated cluster ends last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from k8s_execution.engine.operations import Operations
+from k8s_execution.engine.ownership import Owner
+from k8s_execution.engine.reconcile import Reconciler
+from k8s_execution.engine.sweep import Sweeper
+from k8s_execution.engine.tools import Tools
+from k8s_execution.engine.workqueue import WorkQueue
+from k8s_execution.evidence.archive import LocalArchive
+from k8s_execution.evidence.keeper import ObjectKeeper
+from k8s_execution.evidence.pods import PodCollector
+from k8s_execution.logs.collector import LogManager
+from k8s_execution.logs.cursor import SignedCursors
+from k8s_execution.logs.hub import Hub
+from k8s_execution.logs.reader import JournalReader
+from k8s_execution.logs.segments import JournalStore
+from k8s_execution.manifests.check import PlanCheck
+from k8s_execution.manifests.render import Manifests
+from k8s_execution.manifests.templates import load, templates_folder
+from k8s_execution.ports.cluster import ClusterPort
+from k8s_execution.ports.manifests import InstallationSettings
+from k8s_execution.runtime.clock import SystemClock
+from k8s_execution.runtime.sealing import KeySealer, installation_key
+from k8s_execution.settings import Settings
+from k8s_execution.store.sqlite import SqlStore
+from k8s_execution.transports.grpc_server import GrpcServer
+from k8s_execution.usecases import Limits, Parts, UseCases
+
+log = logging.getLogger(__name__)
+
+THREADS = 4
+DRAIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Where a running service answers; written to the ready file as JSON."""
+
+    grpc: str
+    http: str | None
+    kubeconfig: str | None
+    pid: int
+
+
+OnReady = Callable[[Ready], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The adapters that need no cluster."""
+
+    store: SqlStore
+    archive: LocalArchive
+    sealer: KeySealer
+    journals: JournalStore
+    manifests: Manifests
+    executor: ThreadPoolExecutor
+    clock: SystemClock
+    installation: str
+
+
+async def serve(settings: Settings, *, ready: OnReady | None = None) -> None:
+    """Run the service until SIGTERM or SIGINT; a broken part ends it with that part's exception."""
+    stop = asyncio.Event()
+    with _signals(stop):
+        await run(settings, ready or (lambda _: None), stop)
+
+
+@asynccontextmanager
+async def embedded(settings: Settings) -> AsyncIterator[Ready]:
+    """The service in this event loop, on a Unix socket that only this user may reach; gives where it answers."""
+    with tempfile.TemporaryDirectory(prefix="k8s-execution-") as folder:  # made with mode 0700
+        stop = asyncio.Event()
+        answers: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
+        chosen = replace(settings, grpc_address=f"unix:{folder}/grpc")
+        task = asyncio.create_task(run(chosen, answers.set_result, stop), name="embedded service")
+        try:
+            await asyncio.wait({task, answers}, return_when=asyncio.FIRST_COMPLETED)
+            yield answers.result() if answers.done() else await _failed(task)
+        finally:
+            stop.set()
+            await task
+
+
+async def run(settings: Settings, ready: OnReady, stop: asyncio.Event) -> None:
+    """Start everything, say where it answers, and end in the drain order when `stop` is set."""
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        kubeconfig = await _kubeconfig(settings, stack)
+        core = await _core(settings, stack)
+        if kubeconfig is None:
+            await _answer(settings, core, None, None, lambda g: ready(_ready(g, None)), stop)
+            return
+        await _with_cluster(settings, core, kubeconfig, ready, stop)
+
+
+async def _with_cluster(settings: Settings, core: Core, kubeconfig: Path, ready: OnReady, stop: asyncio.Event) -> None:
+    from k8s_execution.kube.cluster import open_cluster
+    from k8s_execution.kube.kubeconfig import load_kubeconfig
+
+    config = load_kubeconfig(kubeconfig, settings.context)
+    async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(open_cluster(config, tasks, clock=core.clock, executor=core.executor))
+        logs = await stack.enter_async_context(LogManager(cluster, core.journals, cap=settings.log_limit_bytes))
+        await cluster.wait_synced()
+        sweeper = Sweeper(core.store, cluster, core.clock, core.installation)
+        workers = _start_engine(settings, core, cluster, logs, sweeper, tasks)
+        try:
+            await _answer(settings, core, cluster, sweeper, lambda g: ready(_ready(g, kubeconfig)), stop)
+        finally:
+            await workers()
+
+
+def _start_engine(
+    settings: Settings, core: Core, cluster: ClusterPort, logs: LogManager, sweeper: Sweeper, tasks: asyncio.TaskGroup
+) -> Callable[[], asyncio.Future[list[object]]]:
+    """Start the loops; the returned function ends them and gives what to wait for."""
+    queue = WorkQueue(core.clock)
+    operations = Operations(tasks, core.clock, queue.add)
+    collector = PodCollector(cluster, core.archive)
+    tools = Tools(core.store, cluster, core.manifests, collector, ObjectKeeper(core.archive), logs, core.sealer)
+    owner = Owner(core.store, core.clock, cluster.identity.uid, queue.add)
+    loops = [
+        tasks.create_task(Reconciler(tools, queue, operations).run(), name="reconcile"),
+        tasks.create_task(owner.adopt_for_ever(), name="adoption"),
+        tasks.create_task(owner.admit_for_ever(settings.max_environments), name="admission"),
+        tasks.create_task(sweeper.sweep_for_ever(), name="sweep"),
+    ]
+
+    def end() -> asyncio.Future[list[object]]:
+        for task in loops:
+            task.cancel()
+        operations.close()
+        return asyncio.gather(*loops, return_exceptions=True)
+
+    return end
+
+
+async def _answer(
+    settings: Settings,
+    core: Core,
+    cluster: ClusterPort | None,
+    sweeper: Sweeper | None,
+    ready: Callable[[str], None],
+    stop: asyncio.Event,
+) -> None:
+    """Serve gRPC until `stop` is set, then drain."""
+    cursors = SignedCursors(core.sealer)
+    reader = JournalReader(core.journals)
+    parts = Parts(core.store, core.archive, reader, cursors, core.sealer, PlanCheck(), core.manifests, cluster, sweeper)
+    use_cases = UseCases(parts, Limits(settings.namespace_prefix, settings.queue_limit))
+    server = GrpcServer(use_cases, settings.grpc_address)
+    address = await server.start()
+    try:
+        ready(address)
+        await stop.wait()
+    finally:
+        await server.drain(DRAIN_SECONDS)
+
+
+async def _core(settings: Settings, stack: AsyncExitStack) -> Core:
+    executor = ThreadPoolExecutor(THREADS, thread_name_prefix="k8s-execution")
+    stack.callback(executor.shutdown)
+    store = await stack.enter_async_context(SqlStore.open(settings.data))
+    sealer = KeySealer(installation_key(settings.data, settings.installation_key))
+    installation = settings.installation or sealer.sign("installation", b"").hex()
+    manifest_settings = InstallationSettings(
+        installation=installation,
+        agent_image=settings.agent_image,
+        dns_cidrs=settings.dns_cidrs,
+        dns_ports=settings.dns_ports,
+    )
+    folders = [templates_folder(None), *([settings.templates] if settings.templates else [])]
+    return Core(
+        store=store,
+        archive=LocalArchive(settings.data / "archive", executor, bundle_limit=settings.bundle_limit_bytes),
+        sealer=sealer,
+        journals=JournalStore(settings.data / "logs", executor, Hub()),
+        manifests=Manifests(manifest_settings, load(folders)),
+        executor=executor,
+        clock=SystemClock(),
+        installation=installation,
+    )
+
+
+async def _kubeconfig(settings: Settings, stack: AsyncExitStack) -> Path | None:
+    """The kubeconfig to use: of a simulated cluster started here, the given one, or none (history only)."""
+    if settings.history_only:
+        return None
+    if not settings.simulate:
+        return settings.kubeconfig
+    from k8s_simulation.cluster import SimulatedCluster
+
+    cluster = SimulatedCluster(
+        images=settings.images, allow_unisolated=settings.allow_unisolated, faults=settings.faults
+    )
+    return (await stack.enter_async_context(cluster)).kubeconfig
+
+
+def _ready(address: str, kubeconfig: Path | None) -> Ready:
+    return Ready(address, None, str(kubeconfig) if kubeconfig else None, os.getpid())
+
+
+def write_ready_file(path: Path, ready: Ready) -> None:
+    """Write the ready file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(asdict(ready)) + "\n")
+    temporary.replace(path)
+
+
+@contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    chosen = (signal.SIGTERM, signal.SIGINT)
+    for number in chosen:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in chosen:
+            loop.remove_signal_handler(number)
+
+
+async def _failed(task: asyncio.Task[None]) -> Ready:
+    """The service ended before it answered: raise why."""
+    await task
+    raise RuntimeError("the service ended before it answered")

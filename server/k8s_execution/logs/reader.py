@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -40,7 +40,7 @@ class JournalReader:
         """Read the journals of this store."""
         self._store = store
 
-    async def read(self, execution_id: str, after: int, *, follow: bool) -> AsyncIterator[LogBatch]:
+    async def read(self, execution_id: str, after: int, *, follow: bool) -> AsyncGenerator[LogBatch, None]:
         """Batches with an index greater than `after` (-1 for all); close the iterator when done with it."""
         hub = self._store.hub
         position = max(after + 1, 0)

@@ -139,7 +139,7 @@ class Tail:
                 await self._doubt(target)
             case _Outcome.GONE:
                 return self._lost()
-            case _Outcome.NOT_READY if finishing:
+            case _Outcome.NOT_READY if finishing and not target.terminated:
                 return self._resume.token.empty or self._lost()
             case _:
                 await self._pause()

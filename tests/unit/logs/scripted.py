@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 
@@ -34,7 +34,9 @@ class End(Enum):
 class Read:
     """One read: how many lines exist by then, how many bytes are sent, in which chunks, and how it ends.
 
-    `rotated` lines are no longer in the file by then.
+    `rotated` lines are no longer in the file by then; `rotate` takes this share of the lines that were sent before,
+    but leaves the last of them and does not cut through one nanosecond. A read that does not follow and is not cut sends all there is,
+    whatever is scripted, unless `late`: then the node had not written the rest yet.
     """
 
     lines: int
@@ -42,6 +44,8 @@ class Read:
     end: End = End.EOF
     chunk: int = 1 << 16
     rotated: int = 0
+    rotate: float = 0.0
+    late: bool = False
 
 
 def stamp(time: int) -> bytes:
@@ -61,6 +65,7 @@ class ScriptedLogs:
     on_request: Callable[[int], None] = lambda _: None
     previous: list[tuple[int, bytes]] | None = None
     rotated: int = 0
+    sent: int = 0
 
     async def read(self, request: LogRequest) -> AsyncGenerator[bytes, None]:
         self.requests.append(request)
@@ -73,6 +78,9 @@ class ScriptedLogs:
             source, plan = self.previous, Read(len(self.previous))
         else:
             plan = self.script.pop(0) if self.script else Read(len(source), rotated=self.rotated)
+            if not request.follow and plan.end in {End.EOF, End.HANG} and not plan.late:
+                plan = replace(plan, lines=len(source), bytes=None, end=End.EOF)
+            plan = replace(plan, rotated=max(plan.rotated, self._harmless(plan.rotate)))
         self.rotated = max(self.rotated, plan.rotated)
         if plan.end is End.NOT_READY:
             raise LogNotReady
@@ -80,12 +88,24 @@ class ScriptedLogs:
         data = data if plan.bytes is None else data[: plan.bytes]
         for at in range(0, len(data), plan.chunk):
             yield data[at : at + plan.chunk]
+        self.sent = max(self.sent, self._first(request, plan) + data.count(b"\n"))
         if plan.end is End.HANG:
             await asyncio.Event().wait()
         if plan.end is End.CUT:
             raise Unreachable
         if plan.end is End.GONE:
             raise LogGone
+
+    def _harmless(self, share: float) -> int:
+        rotated = int(share * max(0, self.sent - 1))
+        while rotated and self.truth[rotated - 1][0] == self.truth[rotated][0]:
+            rotated -= 1
+        return rotated
+
+    def _first(self, request: LogRequest, plan: Read) -> int:
+        first = 0 if request.since is None else request.since // 1_000_000 * SECOND
+        kept = range(plan.rotated, len(self.truth))
+        return next((i for i in kept if self.truth[i][0] >= first), len(self.truth))
 
     def _text(self, lines: list[tuple[int, bytes]], since: int | None, *, whole: bool) -> bytes:
         first = 0 if since is None else since // 1_000_000 * SECOND

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
+
 from k8s_execution.logs.framing import Fragment, Lines
 from k8s_execution.logs.resume import START, OverlapMissing, Resume, Token
 
@@ -87,6 +88,6 @@ def test_any_overlap_gives_every_line_once(steps: list[int], data: st.DataObject
     first = Resume(START)
     first.new(Lines(times[:cut], [b""] * cut))
     if times[begin:cut].count(first.token.time) != first.token.count and cut:
-        return  # the clock came back to the very same nanosecond: not recognisable by time, and not met in life
+        reject()  # the clock came back to the very same nanosecond: not recognisable by time, and not met in life
     second = Resume(first.token)
     assert [int(d) + begin for d in again(second, times[begin:])] == list(range(cut, len(times)))

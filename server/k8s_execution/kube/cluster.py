@@ -7,21 +7,21 @@ of one ends the caller.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor as ThreadExecutor
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from k8s_execution.domain import execution
 from k8s_execution.domain.facts import DeploymentFact, EventFact, JobFact, NamespaceFact, Observed, PodFact
 from k8s_execution.kube import parse
-from k8s_execution.kube.answers import StatusError
 from k8s_execution.kube.client import Client
 from k8s_execution.kube.create import Writer
+from k8s_execution.kube.drain import Drain
 from k8s_execution.kube.exec import Executor
 from k8s_execution.kube.kubeconfig import KubeConfig
 from k8s_execution.kube.limits import KubeLimits
+from k8s_execution.kube.listing import list_all
 from k8s_execution.kube.podlogs import PodLogs
 from k8s_execution.kube.reflector import ReflectedKind, Reflector
 from k8s_execution.kube.resources import resource
@@ -29,7 +29,6 @@ from k8s_execution.kube.transport import open_transport
 from k8s_execution.ports.clock import Clock
 from k8s_execution.ports.cluster import Body, Created, ExecStream, LogRequest, ObjectRef, Propagation
 
-_LOG = logging.getLogger(__name__)
 _DUMPED = ("Pod", "Job", "Deployment")
 _SIMULATED_SUFFIX = "-simulated"
 
@@ -88,6 +87,7 @@ class Cluster:
         self._identity = identity
         self._listeners = listeners
         self._writer = Writer(client, limits, clock)
+        self._drain = Drain(client, self._writer)
         self._executor = Executor(client, limits)
         self._logs = PodLogs(client, limits)
         self.reflectors = Reflectors(client, limits, clock, listeners.notify)
@@ -121,6 +121,10 @@ class Cluster:
         """See `ports.cluster.ClusterWriter.delete`."""
         return await self._writer.delete(ref, grace_seconds=grace_seconds, propagation=propagation)
 
+    async def drain(self, namespace: str, grace_seconds: int) -> None:
+        """See `ports.cluster.ClusterWriter.drain`."""
+        await self._drain.drain(namespace, grace_seconds)
+
     def observe(self, execution_id: str) -> Observed:
         """The present facts of one execution."""
         of = self.reflectors
@@ -140,7 +144,7 @@ class Cluster:
     async def events(self, namespace: str, involved_uid: str = "") -> Sequence[EventFact]:
         """Events of one object (by uid), or of the whole namespace; oldest first."""
         query = [("fieldSelector", f"involvedObject.uid={involved_uid}")] if involved_uid else []
-        facts = [parse.event(raw) for raw in await self._all("Event", namespace, query)]
+        facts = [parse.event(raw) for raw in await list_all(self._client, "Event", namespace, query)]
         return sorted(facts, key=lambda fact: (fact.last_at, fact.uid))
 
     async def dump(self, namespace: str) -> Sequence[Body]:
@@ -148,12 +152,12 @@ class Cluster:
         bodies: list[Body] = []
         for kind in _DUMPED:
             head = {"apiVersion": resource(kind).api_version, "kind": kind}
-            bodies.extend({**head, **raw} for raw in await self._all(kind, namespace))
+            bodies.extend({**head, **raw} for raw in await list_all(self._client, kind, namespace))
         return bodies
 
     async def pods_left(self, namespace: str) -> Sequence[ObjectRef]:
         """The pods that still exist, read from the API server, not from the cache."""
-        facts = [parse.pod(raw) for raw in await self._all("Pod", namespace)]
+        facts = [parse.pod(raw) for raw in await list_all(self._client, "Pod", namespace)]
         return [ObjectRef("Pod", fact.namespace, fact.name, fact.uid) for fact in facts]
 
     def subscribe(self, listener: Callable[[str], None]) -> Callable[[], None]:
@@ -169,23 +173,6 @@ class Cluster:
     def read(self, request: LogRequest) -> AsyncIterable[bytes]:
         """See `ports.cluster.ContainerLogs.read`."""
         return self._logs.read(request)
-
-    async def _all(self, kind: str, namespace: str, query: Sequence[tuple[str, str]] = ()) -> list[dict[str, Any]]:
-        """Every object of a kind in a namespace; a list that expires while it is read is begun again, once."""
-        path = resource(kind).collection(namespace)
-        try:
-            return await self._read_list(path, query)
-        except StatusError as refusal:
-            if refusal.status != 410:
-                raise
-        return await self._read_list(path, query)
-
-    async def _read_list(self, path: str, query: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        async with aclosing(self._client.pages(path, query)) as pages:
-            async for page in pages:
-                found.extend(parse.items(page))
-        return found
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ Dictionaries end here. It must not decide what a fact means. Field meanings are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -166,9 +166,6 @@ def event(raw: Raw) -> EventFact:
     )
 
 
-Parser = Callable[[Raw], Any]
-
-
 def items(page: Raw) -> list[dict[str, Any]]:
     """The objects of a List."""
     return [i for i in _maps(page, "items") if isinstance(i, dict)]
@@ -177,6 +174,11 @@ def items(page: Raw) -> list[dict[str, Any]]:
 def version(raw: Raw) -> str:
     """metadata.resourceVersion, opaque; empty if there is none."""
     return _text(_map(raw, "metadata"), "resourceVersion")
+
+
+def uid(raw: Raw) -> str:
+    """metadata.uid; empty if there is none."""
+    return _text(_map(raw, "metadata"), "uid")
 
 
 def key(raw: Raw) -> tuple[str, str]:

@@ -7,7 +7,7 @@ answer whose refusals are told apart by their wording (kubelet and `registry/cor
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -29,7 +29,7 @@ class PodLogs:
         self._client = client
         self._limits = limits
 
-    async def read(self, request: LogRequest) -> AsyncIterator[bytes]:
+    async def read(self, request: LogRequest) -> AsyncGenerator[bytes, None]:
         """Chunks as they come; see `ports.cluster.ContainerLogs.read`.
 
         A follow waits for ever: a quiet container is no fault, and a kubelet sends not even headers before the first

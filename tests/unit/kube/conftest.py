@@ -62,7 +62,7 @@ class FalseClock:
 async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
     """Wait for a condition, with a deadline."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - anybody's condition; it signals nothing
             await asyncio.sleep(0.002)
 
 
@@ -84,24 +84,17 @@ async def client(api: FakeApi, executor: ThreadPoolExecutor) -> AsyncIterator[Cl
         yield Client(transport, LIMITS, ProcessClock())
 
 
-OpenCluster = Callable[[KubeLimits], AbstractAsyncContextManager[Cluster]]
+Connect = Callable[..., AbstractAsyncContextManager[Cluster]]
 
 
 @pytest.fixture
-def opened(api: FakeApi, executor: ThreadPoolExecutor) -> OpenCluster:
-    """Opens a cluster on the fake server; a fixture cannot hold the TaskGroup open itself."""
+def connect(api: FakeApi, executor: ThreadPoolExecutor) -> Connect:
+    """`connect(tasks, limits)` opens a cluster on the fake server and waits for its first lists."""
 
     @asynccontextmanager
-    async def _open(limits: KubeLimits = LIMITS) -> AsyncIterator[Cluster]:
-        stack = asyncio.TaskGroup()
-        await stack.__aenter__()
-        try:
-            async with open_cluster(
-                api.config(), stack, clock=ProcessClock(), executor=executor, limits=limits
-            ) as cluster:
-                await asyncio.wait_for(cluster.wait_synced(), 5)
-                yield cluster
-        finally:
-            await stack.__aexit__(None, None, None)
+    async def _connect(tasks: asyncio.TaskGroup, limits: KubeLimits = LIMITS) -> AsyncIterator[Cluster]:
+        async with open_cluster(api.config(), tasks, clock=ProcessClock(), executor=executor, limits=limits) as cluster:
+            await asyncio.wait_for(cluster.wait_synced(), 5)
+            yield cluster
 
-    return _open
+    return _connect

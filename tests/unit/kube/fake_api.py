@@ -53,7 +53,7 @@ class Watch:
 
     def __init__(self, plural: str) -> None:
         self.plural = plural
-        self.queue: asyncio.Queue[bytes | None | type[ConnectionError]] = asyncio.Queue()
+        self.queue: asyncio.Queue[bytes | type[ConnectionError] | None] = asyncio.Queue()
 
 
 class FakeApi:

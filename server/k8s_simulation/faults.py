@@ -220,7 +220,7 @@ class FaultBook:
         self._followers: list[Callable[[list[Fault]], None]] = []
 
     def follow(self, follower: Callable[[list[Fault]], None]) -> Callable[[], None]:
-        """Call `follower` with newly arrived faults (also those acted on at once); returns the function that ends it."""
+        """Call `follower` with newly arrived faults, also those acted on at once; returns what ends it."""
         self._followers.append(follower)
         return lambda: self._followers.remove(follower)
 

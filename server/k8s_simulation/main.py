@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -66,7 +67,8 @@ def node_command(options: argparse.Namespace, plane: ControlPlane, secrets: Path
     write_private(secrets / "ca.crt", plane.ca_pem.decode())
     command = [sys.executable, "-m", "k8s_simulation.node", "--api", plane.url, "--name", NODE_NAME,
                "--token-file", str(secrets / "node.token"), "--ca", str(secrets / "ca.crt"),
-               "--kubelet-token-file", str(secrets / "kubelet.token"), "--data", str(options.data / "node")]  # fmt: skip
+               "--kubelet-token-file", str(secrets / "kubelet.token"), "--data",
+               str(options.data / "node")]  # fmt: skip
     for image in options.image:
         command += ["--image", image]
     for flag, value in (("--agent", options.agent), ("--cpu", options.cpu), ("--memory", options.memory),
@@ -124,12 +126,10 @@ async def _node_ended(node: asyncio.subprocess.Process) -> None:
     raise CannotStart(f"the node ended with exit code {code}")
 
 
-async def _first(failures: list[asyncio.Future[None]], success: asyncio.Future[None], seconds: float) -> None:
+async def _first(failures: Sequence[asyncio.Future[None]], success: asyncio.Future[None], seconds: float) -> None:
     """Wait for the success. Raises what failed before it, or CannotStart when the time is up."""
     try:
-        done, _ = await asyncio.wait(
-            {*failures, success}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-        )
+        done, _ = await asyncio.wait({*failures, success}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for failed in done - {success}:
             failed.result()
         if success not in done:

@@ -1,7 +1,8 @@
 """Admission: what the cluster's state adds to a new object, and what it refuses.
 
-NamespaceLifecycle, LimitRanger, ServiceAccount, DefaultTolerationSeconds, Priority, PodSecurity and ResourceQuota, in the
-order and the words of Kubernetes' plug-ins of these names. Reads the storage; the one write is the charge to a quota.
+NamespaceLifecycle, LimitRanger, ServiceAccount, DefaultTolerationSeconds, Priority, PodSecurity and ResourceQuota, in
+the order and the words of Kubernetes' plug-ins of these names. Reads the storage; the one write is the charge to a
+quota.
 """
 
 from __future__ import annotations
@@ -78,10 +79,13 @@ def _limits(storage: Storage, obj: Object, kind: str) -> list[Object]:
 def _limit_defaults(storage: Storage, obj: Object) -> None:
     for item in _limits(storage, obj, "Container"):
         for container in containers_of(spec_of(obj)):
-            resources = container.setdefault("resources", {})
-            for kind, given in (("limits", item.get("default")), ("requests", item.get("defaultRequest"))):
-                if given:
-                    resources[kind] = {**given, **(resources.get(kind) or {})}
+            _fill_resources(container.setdefault("resources", {}), item)
+
+
+def _fill_resources(resources: Object, item: Object) -> None:
+    for kind, given in (("limits", item.get("default")), ("requests", item.get("defaultRequest"))):
+        if given:
+            resources[kind] = {**given, **(resources.get(kind) or {})}
 
 
 def _limit_bounds(storage: Storage, obj: Object) -> None:

@@ -1,9 +1,9 @@
 """Server-side apply: merging by owner, with managedFields.
 
 What an applier once applied and no longer applies is removed unless another applier owns it too; a field that another
-applier owns with another value is a conflict (409) unless forced. Ownership is kept for appliers only (operation Apply),
-not for plain writes: see docs/simulation.md. List semantics are `x-kubernetes-list-map-keys` of k8s.io/api by field
-name. Pure: the caller gives the time.
+applier owns with another value is a conflict (409) unless forced. Ownership is kept for appliers only (operation
+Apply), not for plain writes: see docs/simulation.md. List semantics are `x-kubernetes-list-map-keys` of k8s.io/api by
+field name. Pure: the caller gives the time.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ JSON and YAML for every kind, Kubernetes' protobuf for the few kinds that kubect
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 from k8s_simulation.api.objects import Object
@@ -48,14 +49,29 @@ def decode(body: bytes, content_type: str) -> Any:
 
 
 def _yaml(body: bytes) -> Any:
-    import yaml
-
     if body.lstrip().startswith(b"{"):
         return decode(body, JSON)  # kubectl sends JSON under the YAML type
+    import yaml
+
     try:
-        return yaml.load(body, Loader=_JsonLoader)  # noqa: S506 - a SafeLoader without time stamps
+        return yaml.load(body, Loader=_json_loader())  # noqa: S506 - a SafeLoader without time stamps
     except yaml.YAMLError as error:
         raise bad_request(f"error decoding YAML: {error}") from error
+
+
+@cache
+def _json_loader() -> Any:
+    """A YAML loader whose values are JSON's: no dates. Made on first use, as YAML itself is imported."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """SafeLoader without time stamps."""
+
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    return Loader
 
 
 def decode_object_body(body: bytes, content_type: str) -> Object:
@@ -69,21 +85,3 @@ def decode_object_body(body: bytes, content_type: str) -> Object:
 def decode_optional(body: bytes, content_type: str) -> Object:
     """The object of a body that may be empty, as that of a delete."""
     return decode_object_body(body, content_type) if body.strip() else {}
-
-
-def _json_loader() -> Any:
-    """A YAML loader whose values are JSON's: no dates. Built on first use, as YAML itself is imported."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    return Loader
-
-
-def _JsonLoader(stream: bytes) -> Any:  # noqa: N802 - stands for a class
-    return _json_loader()(stream)

@@ -1,6 +1,7 @@
 """The certificates of a simulated cluster: a CA of its own and the server's certificate, made anew at each start.
 
-Keys never touch the disk except in a private folder while the SSL context is loaded, because Python's ssl reads files only.
+Keys never touch the disk except in a private folder while the SSL context is loaded, because Python's ssl reads files
+only.
 """
 
 from __future__ import annotations

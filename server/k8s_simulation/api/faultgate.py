@@ -23,8 +23,8 @@ from k8s_simulation.faults import Compact, CutWatches, DropReply, Fault, FaultBo
 
 _READS = {"get", "list", "watch"}
 _MAX_WAIT = 300.0
-_REASONS = {429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout", 401: "Unauthorized",
-            403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired"}  # fmt: skip
+_REASONS = {429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout",
+            401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 410: "Expired"}  # fmt: skip
 
 
 class FaultGate:

@@ -107,12 +107,12 @@ def _parent(document: list[Any], pointer: str) -> tuple[Any, str | int]:
     return holder, key
 
 
-def _index(token: str, holder: list[Any], pointer: str) -> int:
-    if token == "-":
+def _index(step: str, holder: list[Any], pointer: str) -> int:
+    if step == "-":
         return len(holder)
-    if not token.isdigit():
+    if not step.isdigit():
         raise _unprocessable(f"{pointer} names no index of a list")
-    return int(token)
+    return int(step)
 
 
 def _child(holder: Any, key: str | int, pointer: str) -> Any:

@@ -1,8 +1,8 @@
 """Kubernetes' protobuf bodies for the few simple kinds that `kubectl create …` sends in it.
 
-A hand-made reader of the wire format (no generated code): the envelope `k8s\\0` + runtime.Unknown, ObjectMeta, and the
-fields of Namespace, ConfigMap, Secret and ServiceAccount, numbered as in k8s.io/api/core/v1/generated.proto. Other kinds
-answer None, which becomes 415. Pure.
+A hand-made reader of the wire format (no generated code): the envelope `k8s\\0` + runtime.Unknown, ObjectMeta, and
+the fields of Namespace, ConfigMap, Secret and ServiceAccount, numbered as in k8s.io/api/core/v1/generated.proto.
+Other kinds answer None, which becomes 415. Pure.
 """
 
 from __future__ import annotations

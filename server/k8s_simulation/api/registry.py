@@ -1,8 +1,8 @@
 """The rules of writing: create, update, patch, delete, as every client and controller must go through them.
 
-What the generic registry of k8s.io/apiserver does: identity and versions, defaults, admission, validation, immutability,
-generation, finalizers and graceful deletion, over the storage. Immediate: no method awaits, so each write is one step and
-optimistic concurrency needs no lock. The clock is given.
+What the generic registry of k8s.io/apiserver does: identity and versions, defaults, admission, validation,
+immutability, generation, finalizers and graceful deletion, over the storage. Immediate: no method awaits, so each
+write is one step and optimistic concurrency needs no lock. The clock is given.
 """
 
 from __future__ import annotations

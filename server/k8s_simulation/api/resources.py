@@ -15,8 +15,8 @@ ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "up
 class Resource:
     """One kind: where it is served, what it is called, which subresources it has.
 
-    `returns_deleted`: a delete answers the object rather than a Status (ReturnDeletedObject in the Kubernetes registry).
-    `generation`: metadata.generation counts the changes of the spec.
+    `returns_deleted`: a delete answers the object rather than a Status (ReturnDeletedObject in the Kubernetes
+    registry). `generation`: metadata.generation counts the changes of the spec.
     """
 
     group: str

@@ -1,7 +1,7 @@
 """Label and field selectors: parsing and matching.
 
-Label syntax is that of k8s.io/apimachinery/pkg/labels (`a=b, c!=d, e in (f,g), h notin (i), j, !k`); field selectors are
-exact matches joined by commas, on the few fields each resource supports. Pure.
+Label syntax is that of k8s.io/apimachinery/pkg/labels (`a=b, c!=d, e in (f,g), h notin (i), j, !k`); field selectors
+are exact matches joined by commas, on the few fields each resource supports. Pure.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class ApiServer:
             return _refusal(too_large())
         except (ConnectionError, asyncio.CancelledError):
             raise
-        except Exception:  # the border of the server: a defect must not look like a broken connection
+        except Exception:  # noqa: BLE001 - the border of the server: a defect must not look like a broken connection
             _log.exception("%s %s failed", request.method, request.path)
             return _refusal(internal("a defect of the simulated API server, see its log"))
 
@@ -149,8 +149,8 @@ def _information(request: web.Request) -> web.Response | None:
 
 _Rule = Callable[[list[str]], dict[str, Any] | None]
 _DISCOVERY: dict[tuple[str, int], _Rule] = {
-    ("api", 1): lambda p: discovery.api_versions(),
-    ("apis", 1): lambda p: discovery.api_groups(),
+    ("api", 1): lambda _: discovery.api_versions(),
+    ("apis", 1): lambda _: discovery.api_groups(),
     ("api", 2): lambda p: discovery.resource_list("", p[1]),
     ("apis", 2): lambda p: discovery.api_group(p[1]),
     ("apis", 3): lambda p: discovery.resource_list(p[1], p[2]),

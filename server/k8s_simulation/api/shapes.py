@@ -82,15 +82,14 @@ def _walk(value: Object, path: str) -> None:
         if isinstance(inner, dict) and field not in _STRING_MAPS and field != "data":
             _walk(inner, at)
         elif isinstance(inner, list):
-            for item in inner:
-                if isinstance(item, dict):
-                    _walk(item, at)
+            for item in (i for i in inner if isinstance(i, dict)):
+                _walk(item, at)
 
 
 def _check_field(field: str, value: Any, at: str) -> None:
     if field in _STRING_MAPS:
         _map_of_strings(value, at)
-    elif field in _OBJECT_LISTS:
+    elif field in _OBJECT_LISTS and not (field == "conditions" and at.endswith(".endpoints.conditions")):
         _list_of(value, dict, at, "object")
     elif field in _STRING_LISTS:
         _list_of(value, str, at, "string")
@@ -106,9 +105,10 @@ def _check_field(field: str, value: Any, at: str) -> None:
     if field == "data":
         _map_of_strings(value, at)
     # two names that mean something else elsewhere: the status of a condition, the resources of an RBAC rule
-    elif (field == "status" and at.count(".") == 1) or (field == "resources" and ".rules." not in at):
-        if not isinstance(value, dict):
-            raise _WrongShape(value, at, "object")
+    elif (
+        (field == "status" and at.count(".") == 1) or (field == "resources" and ".rules." not in at)
+    ) and not isinstance(value, dict):
+        raise _WrongShape(value, at, "object")
 
 
 def _map_of_strings(value: Any, at: str) -> None:

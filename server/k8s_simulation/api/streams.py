@@ -26,12 +26,12 @@ class WatchStreams:
         """None yet."""
         self._registry = registry
         self._faults = faults
-        self._open: dict[Watch, tuple[str, bool]] = {}
+        self._open: dict[Watch, str] = {}
         self._cut: dict[Watch, bool] = {}
 
     def cut(self, fault: CutWatches) -> None:
         """End the open watches that the fault names."""
-        for watch, (plural, _) in list(self._open.items()):
+        for watch, plural in list(self._open.items()):
             if matches(fault.resource, plural):
                 self._cut[watch] = fault.expired
                 watch.close()
@@ -56,13 +56,10 @@ class WatchStreams:
             await response.write(_error_event(error))
             return response
         seconds = api.number("timeoutSeconds") or random.randint(*_DEFAULT_SECONDS)  # noqa: S311
-        self._open[watch] = (api.resource.plural, api.flag("allowWatchBookmarks"))
+        self._open[watch] = api.resource.plural
         try:
             await response.prepare(request)
-            async with aclosing(watch.batches(float(seconds))) as batches:
-                async for batch in batches:
-                    if not self._is_silent(api):
-                        await response.write(batch)
+            await self._pump(watch, float(seconds), api, response)
             if self._cut.get(watch):
                 await response.write(_error_event(expired("too old resource version: simulated fault")))
         except ConnectionError:
@@ -72,6 +69,12 @@ class WatchStreams:
             self._open.pop(watch, None)
             self._cut.pop(watch, None)
         return response
+
+    async def _pump(self, watch: Watch, seconds: float, api: ApiRequest, response: web.StreamResponse) -> None:
+        async with aclosing(watch.batches(seconds)) as batches:
+            async for batch in batches:
+                if not self._is_silent(api):
+                    await response.write(batch)
 
     def _is_silent(self, api: ApiRequest) -> bool:
         return any(matches(f.resource, api.resource.plural) for f in self._faults.of(SilentWatches))

@@ -1,4 +1,4 @@
-"""Subresources with a meaning of their own: scale, binding, eviction, token; and the reviews, which are never stored."""
+"""Subresources with a meaning of their own: scale, binding, eviction, token; and reviews, which are never stored."""
 
 from __future__ import annotations
 

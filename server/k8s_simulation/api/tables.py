@@ -1,7 +1,7 @@
 """Columns of `kubectl get`: meta.k8s.io/v1 Tables, made by the server as Kubernetes does.
 
-Columns and cells follow pkg/printers/internalversion for the kinds that people look at; every other kind has its name and
-its age. Pure: the caller says what time it is.
+Columns and cells follow pkg/printers/internalversion for the kinds that people look at; every other kind has its name
+and its age. Pure: the caller says what time it is.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def _namespace(obj: Object, now: float) -> list[Any]:
 
 
 def _node(obj: Object, now: float) -> list[Any]:
-    ready = next((c for c in status_of(obj).get("conditions") or [] if c.get("type") == "Ready"), {})
-    text = {"True": "Ready", "False": "NotReady"}.get(ready.get("status"), "NotReady" if ready else "Unknown")
+    ready: Object = next((c for c in status_of(obj).get("conditions") or [] if c.get("type") == "Ready"), {})
+    text = {"True": "Ready", "False": "NotReady"}.get(str(ready.get("status")), "NotReady" if ready else "Unknown")
     if spec_of(obj).get("unschedulable"):
         text += ",SchedulingDisabled"
     prefix = "node-role.kubernetes.io/"
@@ -104,9 +104,8 @@ def _statefulset(obj: Object, now: float) -> list[Any]:
 def _job(obj: Object, now: float) -> list[Any]:
     status, spec = status_of(obj), spec_of(obj)
     true = {c["type"] for c in status.get("conditions") or [] if c.get("status") == "True"}
-    names = (("Complete", "Complete"), ("Failed", "Failed"), ("Suspended", "Suspended"), ("FailureTarget", "FailureTarget"),
-             ("SuccessCriteriaMet", "SuccessCriteriaMet"))  # fmt: skip
-    text = next((shown for kind, shown in names if kind in true), "Running")
+    names = ("Complete", "Failed", "Suspended", "FailureTarget", "SuccessCriteriaMet")
+    text = next((name for name in names if name in true), "Running")
     if meta(obj).get("deletionTimestamp"):
         text = "Terminating"
     done = f"{status.get('succeeded', 0)}/{spec.get('completions') or spec.get('parallelism', 1)}"

@@ -11,7 +11,7 @@ import asyncio
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from secrets import token_hex
 
@@ -70,7 +70,7 @@ class Lister:
         while len(self._snapshots) > _MAX_SNAPSHOTS:
             self._snapshots.popitem(last=False)
         next_token = urlsafe_b64encode(encode({"v": "meta.k8s.io/v1", "rv": version, "s": snapshot, "start": end}))
-        # Kubernetes leaves remainingItemCount out of selected lists; here it would be known, and is left out all the same
+        # Kubernetes leaves remainingItemCount out of selected lists, so it is left out here too
         remaining = None if self._selected(request) else len(entries) - end
         return Page(entries[start:end], version, next_token.decode(), remaining)
 
@@ -178,7 +178,7 @@ class Watch:
             self._unsubscribe = None
         self._wake.set()
 
-    async def batches(self, timeout: float) -> AsyncIterator[bytes]:
+    async def batches(self, timeout: float) -> AsyncGenerator[bytes, None]:
         """The stream's bytes, some events at a time, for `timeout` seconds; ends silently, as in Kubernetes."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout

@@ -1,4 +1,4 @@
-"""What every namespace gets a little after its creation: the ServiceAccount `default` and the ConfigMap kube-root-ca.crt.
+"""What every namespace gets a little after its creation: ServiceAccount `default`, ConfigMap kube-root-ca.crt.
 
 The delay is real life: pods created before it are refused by admission.
 """

@@ -1,7 +1,8 @@
 """Deployments: one ReplicaSet for each template, scaled against each other. After pkg/controller/deployment.
 
-RollingUpdate and Recreate, revisions, progress and the conditions that `kubectl rollout status` and `wait` read. No pause
-of a running roll-out beyond `paused`, no proportional scaling between several old ReplicaSets (docs/simulation.md).
+RollingUpdate and Recreate, revisions, progress and the conditions that `kubectl rollout status` and `wait` read. No
+pause of a running roll-out beyond `paused`, no proportional scaling between several old ReplicaSets
+(docs/simulation.md).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from k8s_simulation.api.objects import (
 from k8s_simulation.api.registry import Ref, Registry, ref_of
 from k8s_simulation.api.resources import DEPLOYMENTS, PODS, REPLICASETS, Resource
 from k8s_simulation.controllers.deployment_status import write_status
-from k8s_simulation.controllers.framework import Key, KeyFunction, own_key, owned_by, owner_key
+from k8s_simulation.controllers.framework import Key, KeyFunction, changed_key, owned_by, owner_key
 from k8s_simulation.controllers.recorder import Recorder, owner_reference
 from k8s_simulation.controllers.rollout import Bounds, bounds, template_hash
 
@@ -45,7 +46,7 @@ class DeploymentController:
 
     def sources(self) -> Mapping[Resource, KeyFunction]:
         """Deployments and their ReplicaSets."""
-        return {DEPLOYMENTS: own_key, REPLICASETS: owner_key("Deployment")}
+        return {DEPLOYMENTS: changed_key, REPLICASETS: owner_key("Deployment")}
 
     def reconcile(self, key: Key) -> float | None:
         """One Deployment."""

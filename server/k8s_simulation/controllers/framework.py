@@ -1,8 +1,8 @@
 """What all controllers share: a queue of keys, one worker, and the events of the storage as the only reason to look.
 
 A controller says which changes concern which of its keys, and reconciles one key at a time by reading the whole state
-anew (level, not edge). Reconciling is immediate: no await, no I/O; time comes back as "look again in n seconds". Nothing
-polls. A refused write (ApiError) is tried again with growing delays, as client-go's rate-limited queues do.
+anew (level, not edge). Reconciling is immediate: no await, no I/O; time comes back as "look again in n seconds".
+Nothing polls. A refused write (ApiError) is tried again with growing delays, as client-go's rate-limited queues do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from k8s_simulation.api.objects import Object, controller_of, name_of, namespace_of
+from k8s_simulation.api.objects import Object, controller_of, meta, name_of, namespace_of
 from k8s_simulation.api.problems import ApiError
 from k8s_simulation.api.registry import Registry
 from k8s_simulation.api.resources import Resource
@@ -35,13 +35,47 @@ class Controller(Protocol):
         ...
 
     def reconcile(self, key: Key) -> float | None:
-        """Bring one key's world nearer to what it should be; seconds until to look again, or None. May raise ApiError."""
+        """Bring one key's world nearer to what it should be; seconds until to look again. May raise ApiError."""
         ...
 
 
 def own_key(change: Change) -> Iterable[Key]:
     """The object itself: (namespace, name)."""
     yield change.entry.key
+
+
+def changed_key(change: Change) -> Iterable[Key]:
+    """The object itself, unless only its status was written: a controller's own reports are no news to it."""
+    before = change.before
+    if before is None or change.type is ChangeType.DELETED or _told(before.obj) != _told(change.entry.obj):
+        yield change.entry.key
+
+
+def _told(obj: Object) -> Object:
+    """What others say about an object."""
+    told = {k: v for k, v in obj.items() if k != "status"}
+    told["metadata"] = {k: v for k, v in meta(obj).items() if k not in {"resourceVersion", "managedFields"}}
+    return told
+
+
+class Backoff:
+    """Growing delays for keys that fail again and again, as client-go's rate limiters give."""
+
+    def __init__(self, first: float, last: float) -> None:
+        """Delays from `first`, doubled each time, to `last` seconds."""
+        self._first = first
+        self._last = last
+        self._failures: dict[Key, int] = {}
+
+    def next(self, key: Key) -> float:
+        """The delay after one more failure."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        return float(min(self._first * 2**failures, self._last))
+
+    def clear(self, key: Key) -> None:
+        """The key has succeeded."""
+        self._failures.pop(key, None)
 
 
 def owner_key(kind: str) -> KeyFunction:
@@ -62,7 +96,7 @@ def owned_by(objects: Iterable[Object], uid: str) -> list[Object]:
 
 
 class Worker:
-    """The queue and the loop of one controller. Keys waiting twice are looked at once; of two timers the sooner wins."""
+    """The queue and the loop of one controller. A key waiting twice is looked at once; the sooner timer wins."""
 
     def __init__(self, registry: Registry, controller: Controller) -> None:
         """Nothing runs before `run`."""
@@ -70,7 +104,7 @@ class Worker:
         self._controller = controller
         self._waiting: dict[Key, None] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
-        self._failures: dict[Key, int] = {}
+        self._backoff = Backoff(_FIRST_RETRY, _LAST_RETRY)
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -109,20 +143,17 @@ class Worker:
     def _reconcile(self, key: Key) -> None:
         try:
             delay = self._controller.reconcile(key)
-            self._failures.pop(key, None)
+            self._backoff.clear(key)
         except ApiError as error:
-            delay = self._backoff(key)
-            _log.debug("%s %s: %s", self._controller.name, key, error.message)
-        except Exception:  # one bad object must not stop the controller for all others
-            delay = self._backoff(key)
+            delay = self._backoff.next(key)
+            defect = error.code in {400, 422}  # a controller that writes nonsense, not a cluster that refuses
+            level = logging.WARNING if defect else logging.DEBUG
+            _log.log(level, "%s %s: %s", self._controller.name, key, error.message)
+        except Exception:  # noqa: BLE001 - one bad object must not stop the controller for all others
+            delay = self._backoff.next(key)
             _log.exception("%s failed on %s", self._controller.name, key)
         if delay is not None:
             self._later(key, delay)
-
-    def _backoff(self, key: Key) -> float:
-        failures = self._failures.get(key, 0)
-        self._failures[key] = failures + 1
-        return min(_FIRST_RETRY * 2.0**failures, _LAST_RETRY)
 
     def _later(self, key: Key, delay: float) -> None:
         loop = asyncio.get_running_loop()

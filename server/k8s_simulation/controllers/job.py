@@ -1,10 +1,11 @@
 """Jobs: pods until enough succeeded, or until it is hopeless. After pkg/controller/job.
 
-Completions, parallelism, backoffLimit with its delays, activeDeadlineSeconds, podReplacementPolicy, ttlSecondsAfterFinished,
-suspend, and the finalizer batch.kubernetes.io/job-tracking that keeps a finished pod until it has been counted. A Job is
-Failed only when all its pods have ended (FailureTarget before), Complete likewise (SuccessCriteriaMet before), as from
-Kubernetes 1.31 on. podFailurePolicy is accepted: FailJob and Ignore act, FailIndex and Count are the default. Indexed
-completion gives every pod its index. No pod is kept back in memory: every pass counts the pods anew.
+Completions, parallelism, backoffLimit with its delays, activeDeadlineSeconds, podReplacementPolicy,
+ttlSecondsAfterFinished, suspend, and the finalizer batch.kubernetes.io/job-tracking that keeps a finished pod until
+it has been counted. A Job is Failed only when all its pods have ended (FailureTarget before), Complete likewise
+(SuccessCriteriaMet before), as from Kubernetes 1.31 on. podFailurePolicy is accepted: FailJob and Ignore act,
+FailIndex and Count are the default. Indexed completion gives every pod its index. No pod is kept back in memory:
+every pass counts the pods anew.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from k8s_simulation.api.objects import (
 from k8s_simulation.api.problems import ApiError
 from k8s_simulation.api.registry import Ref, Registry, ref_of
 from k8s_simulation.api.resources import JOBS, PODS, Resource
-from k8s_simulation.controllers.framework import Key, KeyFunction, own_key, owned_by, owner_key
+from k8s_simulation.controllers.framework import Backoff, Key, KeyFunction, changed_key, owned_by, owner_key
 from k8s_simulation.controllers.job_rules import FINALIZER, INDEX, Tally, Verdict, judge, tally
 from k8s_simulation.controllers.job_status import add_verdict, job_status
 from k8s_simulation.controllers.recorder import Recorder, pod_from_template
 from k8s_simulation.faults import FaultBook, StuckFinalizer, matches
 
-_RETRY_SECONDS = 1.0
+_RETRY_SECONDS = (0.01, 5.0)  # between attempts to create refused pods, first and last
 
 
 class JobController:
@@ -46,16 +47,20 @@ class JobController:
         self._registry = registry
         self._faults = faults
         self._recorder = Recorder(registry, "job-controller")
+        self._backoff = Backoff(*_RETRY_SECONDS)
+        self._not_before: dict[Key, float] = {}
 
     def sources(self) -> Mapping[Resource, KeyFunction]:
         """Jobs and their pods."""
-        return {JOBS: own_key, PODS: owner_key("Job")}
+        return {JOBS: changed_key, PODS: owner_key("Job")}
 
     def reconcile(self, key: Key) -> float | None:
         """One Job. The pods are counted twice a pass: before acting, and after, for the status."""
         ref = Ref(JOBS, *key)
         job = self._registry.find(ref)
         if job is None:
+            self._backoff.clear(key)
+            self._not_before.pop(key, None)
             self._release_orphans(key)
             return None
         pods = owned_by(self._registry.storage.objects(PODS, key[0]), uid_of(job))
@@ -102,13 +107,17 @@ class JobController:
             missing -= len(counted.terminating)
         if missing <= 0:
             return None
-        wait = counted.backoff(self._registry.clock())
+        key, now = (namespace_of(job), name_of(job)), self._registry.clock()
+        wait = max(counted.backoff(now), self._not_before.get(key, 0.0) - now)
         if wait > 0:
             return wait
         indexes = counted.free_indexes(job)
         for number in range(missing):
             if not self._create_pod(job, indexes[number] if number < len(indexes) else None):
-                return _RETRY_SECONDS
+                wait = self._backoff.next(key)
+                self._not_before[key] = now + wait
+                return wait
+        self._backoff.clear(key)
         return None
 
     def _create_pod(self, job: Object, index: int | None) -> bool:

@@ -183,9 +183,9 @@ def judge(job: Object, counted: Tally, now: float) -> Verdict | None:
     if counted.failed > limit or _restarts_exceed(spec, counted, limit):
         return BACKOFF
     started = seconds_of(status_of(job).get("startTime"))
-    if spec.get("activeDeadlineSeconds") is not None and started and not spec.get("suspend"):
-        if now - started >= float(spec["activeDeadlineSeconds"]):
-            return DEADLINE
+    deadline = spec.get("activeDeadlineSeconds")
+    if deadline is not None and started and not spec.get("suspend") and now - started >= float(deadline):
+        return DEADLINE
     completions = spec.get("completions")
     if completions is None:
         return REACHED if counted.succeeded and not counted.active else None

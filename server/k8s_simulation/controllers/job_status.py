@@ -1,4 +1,4 @@
-"""The status of a Job as its controller writes it. Pure; apart from the rules because it only renders what they found."""
+"""The status of a Job as its controller writes it. Pure; apart from the rules since it only renders their findings."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The namespace life cycle: a deleted namespace is emptied, says in five conditions how far it is, and goes last.
 
-Conditions and words of pkg/controller/namespace/deletion. The real controller waits 5 s before it begins; here the delay
-is a setting.
+Conditions and words of pkg/controller/namespace/deletion. The real controller waits 5 s before it begins; here the
+delay is a setting.
 """
 
 from __future__ import annotations

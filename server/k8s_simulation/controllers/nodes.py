@@ -99,8 +99,9 @@ class NodeController:
         if [t["key"] for t in ours] == ([wanted, wanted] if wanted else []):
             return
         taints = [t for t in present if t.get("key") not in _KEYS.values()]
-        for effect in ("NoSchedule", "NoExecute") if wanted else ():
-            taints.append({"key": wanted, "effect": effect, "timeAdded": self._registry.now})
+        if wanted:
+            both = ("NoSchedule", "NoExecute")
+            taints += [{"key": wanted, "effect": e, "timeAdded": self._registry.now} for e in both]
 
         def write(obj: Object) -> None:
             obj.setdefault("spec", {})["taints"] = taints

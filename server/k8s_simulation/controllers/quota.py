@@ -44,8 +44,8 @@ class QuotaController:
             yield key
 
     def _freed(self, change: Change) -> Iterable[Key]:
-        finished = change.entry.obj is not None and change.type is ChangeType.MODIFIED and is_finished(change.entry.obj)
-        if change.type is ChangeType.DELETED or (change.resource is PODS and finished):
+        finished = change.resource is PODS and is_finished(change.entry.obj)
+        if change.type is ChangeType.DELETED or finished:
             for one in self._registry.storage.objects(QUOTAS, change.entry.key[0]):
                 yield change.entry.key[0], one["metadata"]["name"]
 

@@ -80,7 +80,7 @@ def reference(obj: Object) -> Object:
 
 
 def pod_from_template(owner: Object, template: Object) -> Object:
-    """A pod as controllers make it: the template, a generated name, and the owner (pkg/controller/controller_utils.go)."""
+    """A pod as controllers make it: template, generated name, owner (pkg/controller/controller_utils.go)."""
     metadata: Object = {
         "generateName": f"{name_of(owner)}-",
         "namespace": namespace_of(owner),

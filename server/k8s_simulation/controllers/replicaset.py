@@ -22,12 +22,10 @@ from k8s_simulation.api.problems import ApiError
 from k8s_simulation.api.registry import Ref, Registry, ref_of
 from k8s_simulation.api.resources import PODS, REPLICASETS, Resource
 from k8s_simulation.api.selectors import from_label_selector, labels_match
-from k8s_simulation.controllers.framework import Key, KeyFunction, own_key, owned_by, owner_key
+from k8s_simulation.controllers.framework import Backoff, Key, KeyFunction, changed_key, owned_by, owner_key
 from k8s_simulation.controllers.recorder import Recorder, pod_from_template
 
-_RETRY_SECONDS = (
-    1.0  # between attempts to create refused pods; Kubernetes begins at milliseconds and doubles to minutes
-)
+_RETRY_SECONDS = (0.01, 5.0)  # between attempts to create refused pods, first and last; in life it grows to 1000 s
 
 
 def replica_status(pods: list[Object], template_labels: dict[str, str], min_ready: float, now: float) -> Object:
@@ -57,27 +55,47 @@ class ReplicaSetController:
         """Nothing but the registry."""
         self._registry = registry
         self._recorder = Recorder(registry, "replicaset-controller")
+        self._backoff = Backoff(*_RETRY_SECONDS)
+        self._not_before: dict[Key, float] = {}
 
     def sources(self) -> Mapping[Resource, KeyFunction]:
         """ReplicaSets and their pods."""
-        return {REPLICASETS: own_key, PODS: owner_key("ReplicaSet")}
+        return {REPLICASETS: changed_key, PODS: owner_key("ReplicaSet")}
 
     def reconcile(self, key: Key) -> float | None:
         """One ReplicaSet."""
         ref = Ref(REPLICASETS, *key)
         found = self._registry.find(ref)
         if found is None:
+            self._backoff.clear(key)
+            self._not_before.pop(key, None)
             return None
         self._adopt(found)
-        pods = [p for p in owned_by(self._registry.storage.objects(PODS, key[0]), found["metadata"]["uid"])]
-        active = [p for p in pods if not is_deleting(p) and not is_finished(p)]
+        wait: float | None = None
         failure = ""
         if not is_deleting(found):
-            failure = self._scale(found, active, int(spec_of(found).get("replicas") or 0))
-            pods = owned_by(self._registry.storage.objects(PODS, key[0]), found["metadata"]["uid"])
-            active = [p for p in pods if not is_deleting(p) and not is_finished(p)]
-        wait = self._write_status(ref, found, active, failure)
-        return _RETRY_SECONDS if failure else wait
+            wait = self._not_before.get(key, 0.0) - self._registry.clock()
+            if wait > 0:
+                failure = str((condition(found, "ReplicaFailure") or {}).get("message", ""))
+            else:
+                failure, wait = self._scale_or_wait(key, found)
+        status_wait = self._write_status(ref, found, self._active(found), failure)
+        return wait if wait is not None and wait > 0 else status_wait
+
+    def _active(self, found: Object) -> list[Object]:
+        pods = owned_by(self._registry.storage.objects(PODS, meta(found)["namespace"]), meta(found)["uid"])
+        return [p for p in pods if not is_deleting(p) and not is_finished(p)]
+
+    def _scale_or_wait(self, key: Key, found: Object) -> tuple[str, float | None]:
+        """Scale; the words of a refusal and the seconds until the next attempt."""
+        failure = self._scale(found, self._active(found), int(spec_of(found).get("replicas") or 0))
+        if not failure:
+            self._backoff.clear(key)
+            self._not_before.pop(key, None)
+            return "", None
+        wait = self._backoff.next(key)
+        self._not_before[key] = self._registry.clock() + wait
+        return failure, wait
 
     def _adopt(self, found: Object) -> None:
         """Pods that match and belong to nobody become ours, as after `delete --cascade=orphan`."""

@@ -81,8 +81,7 @@ class Scheduler:
             return None
         if spec_of(pod).get("schedulerName", "default-scheduler") != "default-scheduler":
             return None
-        if gates := spec_of(pod).get("schedulingGates"):
-            del gates
+        if spec_of(pod).get("schedulingGates"):
             return None
         nodes = list(self._registry.storage.objects(NODES))
         reasons: Counter[str] = Counter()
@@ -113,9 +112,9 @@ class Scheduler:
         given = self._given.get(name_of(node), {})
         room = {k: quantities.parse(v) for k, v in (status_of(node).get("allocatable") or {}).items()}
         wrong = ["Too many pods"] if len(given) + 1 > room.get("pods", Decimal(110)) else []
-        for name, value in quota.pod_resources(spec_of(pod), "requests").items():
+        for name, asked in quota.pod_resources(spec_of(pod), "requests").items():
             taken = sum((g.get(name, Decimal(0)) for g in given.values()), Decimal(0))
-            if value > 0 and taken + value > room.get(name, Decimal(0)):
+            if asked > 0 and taken + asked > room.get(name, Decimal(0)):
                 wrong.append(f"Insufficient {name}")
         cpu = sum((g.get("cpu", Decimal(0)) for g in given.values()), Decimal(0))
         return wrong, room.get("cpu", Decimal(0)) - cpu

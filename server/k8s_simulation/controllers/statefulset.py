@@ -25,7 +25,7 @@ from k8s_simulation.api.objects import (
 from k8s_simulation.api.problems import ApiError
 from k8s_simulation.api.registry import Ref, Registry, ref_of
 from k8s_simulation.api.resources import PODS, STATEFULSETS, Resource, named
-from k8s_simulation.controllers.framework import Key, KeyFunction, own_key, owned_by, owner_key
+from k8s_simulation.controllers.framework import Key, KeyFunction, changed_key, owned_by, owner_key
 from k8s_simulation.controllers.recorder import Recorder, pod_from_template
 from k8s_simulation.controllers.rollout import template_hash
 
@@ -46,7 +46,7 @@ class StatefulSetController:
 
     def sources(self) -> Mapping[Resource, KeyFunction]:
         """StatefulSets and their pods."""
-        return {STATEFULSETS: own_key, PODS: owner_key("StatefulSet")}
+        return {STATEFULSETS: changed_key, PODS: owner_key("StatefulSet")}
 
     def reconcile(self, key: Key) -> float | None:
         """One StatefulSet."""

@@ -56,15 +56,17 @@ class Runner:
 
     async def run(self) -> None:
         """From the image to the final end. Cancelling it while a process runs needs `stop` first."""
-        image = await self._pull()
-        while not self._stopping:
-            try:
+        try:
+            image = await self._pull()
+            while not self._stopping:
                 ended = await self._run_once(image)
-            except _Stopped:
-                return
-            if not self._restarts(ended):
-                return
-            await self._wait_to_restart(ended)
+                if not self._restarts(ended):
+                    return
+                await self._wait_to_restart(ended)
+        except _Stopped:
+            pass  # it had not yet been made, and never will be
+        finally:
+            self.settled.set()
 
     def _restarts(self, ended: Terminated) -> bool:
         if self._stopping:

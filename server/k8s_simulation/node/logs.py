@@ -62,11 +62,12 @@ class ContainerLog:
 
     def write(self, output: bytes) -> None:
         """Append output as it came from the process; lines may arrive in pieces."""
+        self._rotate_if_full()
         cut = output.rfind(b"\n") + 1
         if self._size + len(output) >= self.rotation and cut:
             self._append(output[:cut])
-            self._rotate()
             output = output[cut:]
+            self._rotate_if_full(more=bool(output))
         if output:
             self._append(output)
         self._wake()
@@ -92,7 +93,10 @@ class ContainerLog:
         os.ftruncate(self._file, 0)
         self._size, self._open_line = 0, False
 
-    def _rotate(self) -> None:
+    def _rotate_if_full(self, *, more: bool = True) -> None:
+        """Begin a new file, but only between lines and when something comes to be written to it."""
+        if self._size < self.rotation or self._open_line or not more:
+            return
         os.close(self._file)
         self.generation += 1
         self._size = 0

@@ -137,12 +137,16 @@ class ServiceProxy:
 
     async def run(self) -> None:
         """Follow the table until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                await self._table.changed.wait()
-                self._table.changed.clear()
-                self._on_change()
-                await self._reconcile(tasks)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    await self._table.changed.wait()
+                    self._table.changed.clear()
+                    self._on_change()
+                    await self._reconcile(tasks)
+        finally:
+            for listener in self._listeners.values():
+                listener.socket.close()
 
     async def _reconcile(self, tasks: asyncio.TaskGroup) -> None:
         wanted = self._wanted()

@@ -75,8 +75,11 @@ class Cluster:
         deadline = time.monotonic() + seconds
         while True:
             pod = await self.get(name, namespace)
-            if condition(pod):
-                return pod
+            try:
+                if condition(pod):
+                    return pod
+            except (KeyError, IndexError):
+                pass  # the status does not yet have what the condition looks at
             if time.monotonic() > deadline:
                 raise AssertionError(f"not in {seconds} s; the status is {pod.get('status')}")
             await asyncio.sleep(0.01)
@@ -229,6 +232,9 @@ async def _assemble(
     agent = Agent(node, kubelet.port, capacity)
     kubelet.serve(agent)
     task = asyncio.create_task(agent.run())
+    async with asyncio.timeout(10):
+        while not (await client.get("/api/v1/nodes"))["items"]:
+            await asyncio.sleep(0.005)
 
     async def end() -> None:
         task.cancel()

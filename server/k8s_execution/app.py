@@ -138,7 +138,7 @@ def _start_engine(
     """Start the loops; the returned function ends them and gives what to wait for."""
     queue = WorkQueue(core.clock)
     operations = Operations(tasks, core.clock, queue.add)
-    collector = PodCollector(cluster, core.archive)
+    collector = PodCollector(cluster, core.archive, core.executor, logs.masker)
     tools = Tools(core.store, cluster, core.manifests, collector, ObjectKeeper(core.archive), logs, core.sealer)
     owner = Owner(core.store, core.clock, cluster.identity.uid, queue.add)
     loops = [

@@ -35,8 +35,8 @@ class Read:
     """One read: how many lines exist by then, how many bytes are sent, in which chunks, and how it ends.
 
     `rotated` lines are no longer in the file by then; `rotate` takes this share of the lines that were sent before,
-    but leaves the last of them and does not cut through one nanosecond. A read that does not follow and is not cut sends all there is,
-    whatever is scripted, unless `late`: then the node had not written the rest yet.
+    but leaves the last of them and does not cut through one nanosecond. A read that does not follow and is not cut
+    sends all there is, whatever is scripted, unless `late`: then the node had not written the rest yet.
     """
 
     lines: int

@@ -138,7 +138,7 @@ async def test_a_full_disk_leaves_whole_frames_only(store: JournalStore, tmp_pat
     end = journal.index.end
     full, saved = os.open("/dev/full", os.O_WRONLY), os.dup(journal._fd)
     os.dup2(full, journal._fd)
-    with pytest.raises(OSError, match="No space left|Invalid argument"):
+    with pytest.raises(OSError, match=r"No space left|Invalid argument"):
         write(journal, b"does not")
     os.dup2(saved, journal._fd)
     os.close(saved)

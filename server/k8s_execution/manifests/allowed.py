@@ -49,7 +49,8 @@ def _labels(fields: Mapping[str, Shape] | None = None) -> Fields:
     return Fields(known, frozenset(required), _LABEL_VALUE, _FREE_KEY)
 
 
-_SELECTOR = Fields(_OWN, frozenset(), _LABEL_VALUE)
+_SELECTOR_KEYS = (naming.LABEL_EXECUTION, naming.LABEL_APPLICATION)
+_SELECTOR = Fields(dict.fromkeys(_SELECTOR_KEYS, _LABEL_VALUE), frozenset(_SELECTOR_KEYS))
 _ANNOTATIONS = Fields({}, frozenset(), Text(longest=1024), _FREE_KEY)
 
 
@@ -162,28 +163,28 @@ _PEER = Fields(
     }
 )
 
+_NAMESPACE_LABELS = Fields(
+    {
+        **_labels().fields,
+        "pod-security.kubernetes.io/enforce": Only(("restricted",)),
+        "pod-security.kubernetes.io/enforce-version": Text(r"latest|v1\.[0-9]{1,3}"),
+    },
+    _labels().required | {"pod-security.kubernetes.io/enforce"},
+    _LABEL_VALUE,
+    _FREE_KEY,
+)
+_EXPIRY = Text(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_NAMESPACE_METADATA = _some(
+    {
+        "name": _LABEL,
+        "labels": _NAMESPACE_LABELS,
+        "annotations": Fields({naming.ANNOTATION_EXPIRES_AT: _EXPIRY}, frozenset(), Text(longest=1024), _FREE_KEY),
+    },
+    "name", "labels",
+)  # fmt: skip
+
 KINDS: Mapping[tuple[str, str], Fields] = {
-    ("v1", "Namespace"): _all(
-        metadata=_all(
-            name=_LABEL,
-            labels=Fields(
-                {
-                    **_labels().fields,
-                    "pod-security.kubernetes.io/enforce": Only(("restricted",)),
-                    "pod-security.kubernetes.io/enforce-version": Text(r"latest|v1\.[0-9]{1,3}"),
-                },
-                _labels().required | {"pod-security.kubernetes.io/enforce"},
-                _LABEL_VALUE,
-                _FREE_KEY,
-            ),
-            annotations=Fields(
-                {naming.ANNOTATION_EXPIRES_AT: Text(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")},
-                frozenset({naming.ANNOTATION_EXPIRES_AT}),
-                Text(longest=1024),
-                _FREE_KEY,
-            ),
-        )
-    ),
+    ("v1", "Namespace"): _all(metadata=_NAMESPACE_METADATA),
     ("v1", "ResourceQuota"): _all(
         metadata=_metadata(_LABEL), spec=_all(hard=Fields({}, frozenset({"pods"}), QUANTITY, r"[a-z0-9./-]+"))
     ),

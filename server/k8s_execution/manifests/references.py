@@ -1,9 +1,9 @@
 """References in a plan: `${param.NAME}`, `${app.host}`, `${app.port}`, `${app.url}`, `${app.port.NAME}`; `$${` is `${`.
 
 They are replaced once, when a plan is accepted, in one pass over the text as the caller wrote it: a parameter's value
-is never read again, so it cannot form a new reference. Images take parameters only, because an image is chosen before an
-application has an address. Replaced are env values, commands, arguments, install commands, file contents and images;
-test code is never touched. Pure.
+is never read again, so it cannot form a new reference. Images take parameters only, because an image is chosen before
+an application has an address. Replaced are env values, commands, arguments, install commands, file contents and
+images; test code is never touched. Pure.
 
 It must not judge anything but references; the values that come out are judged by `check`.
 """
@@ -20,6 +20,8 @@ from k8s_execution.domain.plan import Application, ConfigFile, Environment, Spec
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _SHOWN = 80
+_LONGEST = 4 * 1024 * 1024
+"""Bounds what a long parameter, named many times, can grow to."""
 
 
 def address_of(application: Application) -> dict[str, str]:
@@ -72,6 +74,7 @@ class _Resolver:
 
     def __init__(self, specification: Specification) -> None:
         self.problems: list[Problem] = []
+        self._length = 0
         self._parameters = {f"param.{name}": value for name, value in specification.parameters.items()}
         self._known = {**self._parameters, **_addresses(specification.environment)}
         self._silent = {a.name for a in specification.environment.applications if not a.ports}
@@ -113,7 +116,17 @@ class _Resolver:
     def _replace(self, value: str, path: str, known: Mapping[str, str]) -> str:
         if "${" not in value:
             return value
+        if not self._fits(value, path, known):
+            return value
         return _REFERENCE.sub(self._replacement(value, path, known), value)
+
+    def _fits(self, value: str, path: str, known: Mapping[str, str]) -> bool:
+        before = self._length
+        self._length += sum(len(known.get(found.group(1) or "", "")) for found in _REFERENCE.finditer(value))
+        if before <= _LONGEST < self._length:
+            message = f"references make more than {_LONGEST} characters of the plan"
+            self.problems.append(Problem(path, value[:_SHOWN], "reference.size", message, "shorten the parameters"))
+        return self._length <= _LONGEST
 
     def _replacement(self, value: str, path: str, known: Mapping[str, str]) -> Callable[[re.Match[str]], str]:
         def replacement(found: re.Match[str]) -> str:

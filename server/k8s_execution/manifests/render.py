@@ -52,9 +52,12 @@ class Manifests:
             "execution_id": execution.id,
             "ttl_minutes": minutes,
             "pod_security_version": self._settings.pod_security_version,
-            "expires_at": _rfc3339(_born(execution) + policy.ttl_ms * 1000),
+            "expires_at": _expiry(execution),
         }
-        return self._render("namespace", execution, values)
+        body = self._render("namespace", execution, values)
+        if values["expires_at"] and naming.ANNOTATION_EXPIRES_AT not in body["metadata"].get("annotations", {}):
+            raise TemplateRefused(f"namespace.yaml: the annotation {naming.ANNOTATION_EXPIRES_AT} is missing")
+        return body
 
     def foundation(self, execution: Execution, secrets: Mapping[str, str]) -> Sequence[Body]:
         """Quota, limits, policy, service account, secret, config map, services: independent of each other."""
@@ -202,12 +205,12 @@ def _holes(cidr: str, forbidden: Sequence[str]) -> list[str]:
     return [str(n) for n in inner if n.version == wide.version and n != wide and n.subnet_of(wide)]  # type: ignore[arg-type]
 
 
-def _born(execution: Execution) -> int:
-    """When the namespace is made, in microseconds: on entering PROVISIONING; before that, as if accepted now."""
-    return execution.entered.get(Phase.PROVISIONING, execution.created_at)
-
-
-def _rfc3339(microseconds: int) -> str:
+def _expiry(execution: Execution) -> str:
+    """RFC 3339: the TTL from entering PROVISIONING on, where the namespace is made; empty for a mere preview."""
+    born = execution.entered.get(Phase.PROVISIONING, execution.created_at)
+    if not born:
+        return ""
+    microseconds = born + execution.specification.policy.ttl_ms * 1000
     return datetime.fromtimestamp(-(-microseconds // 1_000_000), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

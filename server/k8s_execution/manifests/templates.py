@@ -163,7 +163,8 @@ def _lint_expressions(line: _Line) -> None:
             raise TemplateRefused(f"{line.where}: {expression.group()} is quoted; it is a whole value already")
         if re.search(r"(^|\s)#", before):
             raise TemplateRefused(f"{line.where}: {expression.group()} stands in a YAML comment; use {{# #}}")
-        if (left and left[-1] not in _BEFORE) or (right and right[0] not in _AFTER):
+        dash_in_text = left.endswith("-") and left[-2:-1].strip() != ""
+        if (left and left[-1] not in _BEFORE) or dash_in_text or (right and right[0] not in _AFTER):
             raise TemplateRefused(f"{line.where}: {expression.group()} is only part of a value")
         if left and left[-1] in ":-" and line.text[: expression.start()] == left:
             raise TemplateRefused(f"{line.where}: a space is missing before {expression.group()}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,7 +76,10 @@ SPECIFICATION = Specification(
     ),
     project="shop",
 )
-SMALLEST = Specification("smallest", TestPlan(BundleSource("b-1"), (Step("unit", StepKind.SUITE, "python:3"),)))
+SMALLEST = Specification(
+    "smallest",
+    TestPlan(BundleSource("b-1"), (Step("unit", StepKind.SUITE, "python:3-slim", suite_type=SuiteType.PYTEST),)),
+)
 
 
 def execution(specification: Specification = SPECIFICATION) -> Execution:
@@ -85,7 +89,13 @@ def execution(specification: Specification = SPECIFICATION) -> Execution:
     return Execution(ID, specification, NAMESPACE, cluster, steps=steps, entered={Phase.PROVISIONING: STARTED})
 
 
-def manifests(settings: InstallationSettings = SETTINGS, *overlays: Path) -> Manifests:
+@functools.cache
+def own() -> Manifests:
+    """The project's own templates and the sample settings."""
+    return manifests(SETTINGS)
+
+
+def manifests(settings: InstallationSettings, *overlays: Path) -> Manifests:
     """The project's own templates, with folders on top."""
     return Manifests(settings, load([templates_folder(), *overlays]))
 
@@ -94,7 +104,7 @@ def everything(
     specification: Specification = SPECIFICATION, *, source: Manifests | None = None, secrets: dict[str, str] = SECRETS
 ) -> list[Body]:
     """Every object of the plan, in the order of creation."""
-    source, run = source or manifests(), execution(specification)
+    source, run = source or own(), execution(specification)
     found = [source.namespace(run), *source.foundation(run, secrets)]
     for application in specification.environment.applications:
         found += source.application(run, application.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k8s_execution.domain import graph
@@ -75,6 +75,7 @@ def test_unknown_names_and_diamonds_are_no_circle() -> None:
 AFTER = st.none() | st.lists(st.sampled_from(NAMES), max_size=3, unique=True).map(tuple)
 
 
+@settings(deadline=None)
 @given(st.fixed_dictionaries(dict.fromkeys(NAMES, AFTER)))
 def test_defaults_never_make_a_circle_where_the_plan_has_none(after: dict[str, tuple[str, ...] | None]) -> None:
     explicit = {name: waits or () for name, waits in after.items()}

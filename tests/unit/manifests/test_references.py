@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k8s_execution.domain.faults import Problem
@@ -63,6 +63,7 @@ def test_what_names_nothing_is_reported_with_a_way_out(text: str, rule: str, hin
     assert [(p.field, p.rule, p.hint) for p in problems] == [("test_plan.suites[0].env.X", rule, hint)]
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="${}api.hostport PARM"), st.text(alphabet="${}api.hostport PARM"))
 def test_a_parameters_value_is_never_read_again(before: str, value: str) -> None:
     text, problems = resolved(f"<{before.replace('$', '')}>${{param.A}}{{api.host}}", A=value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k8s_execution.manifests.templates import TemplateRefused, Templates, load, templates_folder
@@ -23,6 +23,7 @@ SHAPES = Templates(
 )
 
 
+@settings(deadline=None)
 @given(JSON, st.text())
 def test_a_value_comes_out_as_it_went_in_and_changes_nothing_else(value: object, key: str) -> None:
     if key in {"a", "list", "flow"}:
@@ -32,6 +33,7 @@ def test_a_value_comes_out_as_it_went_in_and_changes_nothing_else(value: object,
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(), min_size=1, max_size=5))
 def test_values_of_a_loop_keep_their_order_and_content(values: list[str]) -> None:
     assert SHAPES.render("loop.yaml", {"x": values}) == [{"items": values}]

@@ -20,6 +20,7 @@ from k8s_execution.kube.transport import ByteStream, Params, Transport
 from k8s_execution.ports.clock import Clock
 
 T = TypeVar("T")
+_FIRST_PAGE = 25  # objects of unknown size: a kubelet's pod may have 7 KB or 70
 
 
 class Client:
@@ -66,7 +67,7 @@ class Client:
 
         A list whose continue token expired while it was read raises StatusError 410: the caller starts again.
         """
-        limit = min(50, self._limits.page_limit)
+        limit = min(_FIRST_PAGE, self._limits.page_limit)
         token = ""
         while True:
             query = [*params, ("limit", str(limit)), *([("continue", token)] if token else [])]

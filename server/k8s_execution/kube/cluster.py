@@ -145,7 +145,7 @@ class Cluster:
         """Events of one object (by uid), or of the whole namespace; oldest first."""
         query = [("fieldSelector", f"involvedObject.uid={involved_uid}")] if involved_uid else []
         facts = [parse.event(raw) for raw in await list_all(self._client, "Event", namespace, query)]
-        return sorted(facts, key=lambda fact: (fact.last_at, fact.uid))
+        return sorted(facts, key=lambda fact: fact.last_at)  # stable: within a second as the server lists them
 
     async def dump(self, namespace: str) -> Sequence[Body]:
         """All pods, jobs and deployments of the namespace as they are; items of a list get their kind back."""

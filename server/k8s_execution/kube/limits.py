@@ -38,7 +38,7 @@ class KubeLimits:
     fresh_namespace_retry: Retry = Retry(base=0.1, cap=1.0)
     token_lifetime: float = 60.0
     page_limit: int = 150
-    page_bytes: int = 256 * 1024
+    page_bytes: int = 128 * 1024
     watch_min: float = 240.0
     watch_max: float = 300.0
     watch_inactivity: float = 70.0

@@ -29,8 +29,7 @@ from k8s_execution.ports.clock import Clock
 from k8s_execution.ports.cluster import Refused, Unreachable
 
 _LOG = logging.getLogger(__name__)
-_EVENTS_PER_TURN = 32  # about 1 ms of decoding, then the event loop has its turn
-_OBJECTS_PER_TURN = 50
+_TURN = 0.001  # seconds of decoding, then the event loop has its turn
 
 
 class Expired(Exception):
@@ -143,10 +142,12 @@ class Reflector(Generic[F]):
         self.listed.set()
 
     async def _collect(self, page: parse.Raw, facts: dict[Key, F]) -> None:
-        for count, raw in enumerate(parse.items(page)):
+        turn = self._clock.monotonic() + _TURN
+        for raw in parse.items(page):
             facts[parse.key(raw)] = self.kind.parse(raw)
-            if count % _OBJECTS_PER_TURN == _OBJECTS_PER_TURN - 1:
+            if self._clock.monotonic() >= turn:
                 await asyncio.sleep(0)
+                turn = self._clock.monotonic() + _TURN
 
     async def _watch(self) -> None:
         """Follow changes until the server ends the watch; Expired or PassingFault otherwise."""
@@ -175,11 +176,13 @@ class Reflector(Generic[F]):
                 await self._apply(lines)
 
     async def _apply(self, lines: list[bytes]) -> None:
-        for count, line in enumerate(lines):
+        turn = self._clock.monotonic() + _TURN
+        for line in lines:
             if line.strip():
                 self._event(line)
-            if count % _EVENTS_PER_TURN == _EVENTS_PER_TURN - 1:
+            if self._clock.monotonic() >= turn:
                 await asyncio.sleep(0)
+                turn = self._clock.monotonic() + _TURN
 
     def _event(self, line: bytes) -> None:
         """Apply one watch event (apimachinery/pkg/apis/meta/v1/watch.go)."""

@@ -31,6 +31,8 @@ from k8s_execution.ports.clock import Clock
 Params = Sequence[tuple[str, str]]
 """Query parameters; a name may come more than once."""
 
+_CHUNK = 128 * 1024  # whoever splits a chunk holds the event loop meanwhile; the library's buffer holds megabytes
+
 NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError)
 """What aiohttp raises when the network, and not the server, says no."""
 
@@ -44,9 +46,9 @@ class ByteStream:
         _keep_alive(response)
 
     async def read(self) -> bytes:
-        """The next chunk as it came, b"" at the end; PassingFault if the connection broke."""
+        """The next bytes as they came, b"" at the end; PassingFault if the connection broke."""
         try:
-            return await self._response.content.readany()
+            return await self._response.content.read(_CHUNK)
         except NETWORK_ERRORS as error:
             raise PassingFault(f"the stream was cut: {_describe(error)}") from error
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -59,7 +60,8 @@ class Watch:
 class FakeApi:
     """See the module. Attributes are the script: change them while it runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.objects: dict[tuple[str, str, str], Json] = {}
         self.seen: list[Seen] = []
         self.faults: list[Fault] = []
@@ -74,6 +76,7 @@ class FakeApi:
         self.exec_protocols: tuple[str, ...] = ("v5.channel.k8s.io", "v4.channel.k8s.io")
         self.git_version = "v1.34.0"
         self.url = ""
+        self.peers: list[Mapping[str, Any] | None] = []
         self._runner: web.AppRunner | None = None
         self.put("namespaces", {"metadata": {"name": "kube-system", "uid": "cluster-uid"}})
 
@@ -82,10 +85,10 @@ class FakeApi:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
         host, port = self._runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
+        self.url = f"{'https' if self._tls else 'http'}://{host}:{port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -160,6 +163,8 @@ class FakeApi:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.json() if request.can_read_body else None
         self.seen.append(Seen(request.method, request.path, list(request.query.items()), dict(request.headers), body))
+        assert request.transport is not None
+        self.peers.append(request.transport.get_extra_info("peercert"))
         if self.tokens is not None and request.headers.get("Authorization", "")[7:] not in self.tokens:
             return _status(401, "Unauthorized", "Unauthorized")
         fault = self._fault(request)

@@ -194,4 +194,4 @@ async def test_pages_follow_the_continue_token_and_adapt(api: FakeApi, executor:
         client = Client(transport, limits, ProcessClock())
         sizes = [len(page["items"]) async for page in client.pages(CONFIG_MAPS)]
     assert sum(sizes) == 180
-    assert sizes[0] == 50 and set(sizes[1:-1]) <= set(range(10, 20))
+    assert sizes[0] == 25 and set(sizes[1:-1]) <= set(range(10, 20))

@@ -141,7 +141,7 @@ class Agent:
     async def _run_worker(self, worker: PodWorker) -> None:
         try:
             await worker.run()
-        except Exception:  # noqa: BLE001 - a fault in one pod must not end the node; it is logged and the pod failed
+        except Exception:  # supervised border: a fault in one pod must not end the node; it is logged, the pod failed
             log.exception("pod %s/%s", worker.pod.namespace, worker.pod.name)
             await worker.fail("NodeFault", "The simulated node failed to run the pod; its log says why")
         if worker.object_gone:
@@ -162,10 +162,11 @@ class Agent:
                         raise
                 await self._node.client.patch(f"{path}/status", {"status": body["status"]}, MERGE)
                 await self._renew()
-                return
             except (ApiError, ApiUnreachable) as error:
                 log.warning("registration: %s", error)
                 await asyncio.sleep(0.2)
+            else:
+                return
 
     def _node_object(self) -> Object:
         node, now = self._node, timestamp(time.time())

@@ -7,7 +7,6 @@ its `Record` and calls `changed`; it must not know phases or the API's status. H
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import signal
 import time
@@ -28,8 +27,6 @@ from k8s_simulation.node.sandbox import Plan, Process, SandboxFault
 from k8s_simulation.node.volumes import VolumeProblem
 
 Object = dict[str, Any]
-
-log = logging.getLogger(__name__)
 
 
 class _Stopped(Exception):
@@ -135,18 +132,18 @@ class Runner:
         if not self.pod.pulled(reference):
             self.pod.note_pulled(reference)
             took = f"{seconds * 1000:.0f}ms"
-            text = f'Successfully pulled image "{reference}" in {took} ({took} including waiting). It runs as {image.ran_as}.'
+            text = f'Successfully pulled image "{reference}" in {took} ({took} including waiting).'
+            text += f" It runs as {image.ran_as}."
             self._event("normal", "Pulled", text)
 
     # -- one run --------------------------------------------------------------------------------------------------
 
     async def _run_once(self, image: Image) -> Terminated:
         """One process from its creation to its end, with its probes and hooks."""
-        began = time.time()
         try:
             process, plan = await self._create(image)
         except SandboxFault as fault:
-            return self._could_not_start(fault, began)
+            return self._could_not_start(fault)
         self.process, self.plan = process, plan
         self.record.container_id = f"simulated://{secrets.token_hex(32)}"
         self._event("normal", "Started", f"Started container {self.record.name}")
@@ -167,32 +164,47 @@ class Runner:
         return await self._note_end(process, code)
 
     async def _create(self, image: Image) -> tuple[Process, Plan]:
-        """A started process. Configuration problems are retried for ever, as kubelet does. Raises SandboxFault."""
-        while True:
-            if self._stopping:
-                raise _Stopped
+        """A started process. Configuration problems are retried for ever, as kubelet does.
+
+        Raises SandboxFault when its command cannot be executed, _Stopped when the pod ends first.
+        """
+        while not self._stopping:
             try:
                 creation = await Creation.prepare(self.node, self.pod, self.spec, image, self.record.restarts)
-                break
+                process = await self._launch(creation)
             except ConfigProblem as problem:
                 await self._config_problem("CreateContainerConfigError", str(problem))
-            except (VolumeProblem, SandboxFault) as problem:
-                await self._config_problem("CreateContainerError", str(problem))
             except (ApiError, ApiUnreachable) as error:
                 await self._config_problem("CreateContainerConfigError", str(error))
-        self._event("normal", "Created", f"Created container: {self.record.name}")
-        self._new_log(creation)
+            except VolumeProblem as problem:
+                await self._config_problem("CreateContainerError", str(problem))
+            except SandboxFault as fault:
+                if fault.command:
+                    raise
+                await self._config_problem("CreateContainerError", str(fault))
+            else:
+                limit = ((self.spec.get("resources") or {}).get("limits") or {}).get("memory")
+                if limit is not None:
+                    self.node.memory.add(process, ceil(quantity(limit)), creation.memory_events)
+                return process, creation.plan
+        raise _Stopped
+
+    async def _launch(self, creation: Creation) -> Process:
+        """Start the process with a log of its own. Raises SandboxFault."""
+        made = ContainerLog(creation.log_folder, self.node.faults.rotation or self.node.rotation)
         self.settled.clear()
         try:
-            process = await self.node.sandbox.launch(creation.plan, self.logs[-1])
-        except BaseException:
-            self.logs[-1].close()
+            process = await self.node.sandbox.launch(creation.plan, made)
+        except BaseException as error:
+            made.close()
             self.settled.set()
+            if isinstance(error, SandboxFault) and error.command:
+                self.logs.append(made)
+                self._event("normal", "Created", f"Created container: {self.record.name}")
             raise
-        limit = ((self.spec.get("resources") or {}).get("limits") or {}).get("memory")
-        if limit is not None:
-            self.node.memory.add(process, ceil(quantity(limit)), creation.memory_events)
-        return process, creation.plan
+        self.logs.append(made)
+        self._event("normal", "Created", f"Created container: {self.record.name}")
+        return process
 
     async def _config_problem(self, reason: str, message: str) -> None:
         self._event("warning", "Failed", f"Error: {message}")
@@ -200,21 +212,14 @@ class Runner:
         await asyncio.sleep(self.node.times.retry)
         self.pod.references.forget()
 
-    def _new_log(self, creation: Creation) -> None:
-        size = self.node.faults.rotation or self.node.rotation
-        self.logs.append(ContainerLog(creation.log_folder, size))
-
-    def _could_not_start(self, fault: SandboxFault, began: float) -> Terminated:
+    def _could_not_start(self, fault: SandboxFault) -> Terminated:
         """What containerd says of a command that cannot be executed: exit code 128, reason StartError."""
-        prefix = "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed"
-        message = (
-            f"{prefix}: unable to start container process: {_exec_words(str(fault), self.spec, fault.command)}: unknown"
-        )
+        prefix = "failed to create containerd task: failed to create shim task: OCI runtime create failed"
+        prefix += ": runc create failed"
+        message = f"{prefix}: unable to start container process: {_exec_words(str(fault))}: unknown"
         self._event("warning", "Failed", f"Error: {message}")
         self.record.container_id = f"simulated://{secrets.token_hex(32)}"
         ended = Terminated(128, "StartError", 0.0, time.time(), message, self.record.container_id)
-        if not fault.command:
-            log.warning("container %s of %s/%s: %s", self.record.name, self.pod.namespace, self.pod.name, fault)
         return self._settle(ended)
 
     async def _note_end(self, process: Process, code: int) -> Terminated:
@@ -344,11 +349,9 @@ def _go_duration(seconds: float) -> str:
     return f"{int(minutes)}m{rest:g}s" if minutes else f"{rest:g}s"
 
 
-def _exec_words(fault: str, spec: Object, command: bool) -> str:
-    """runc's words for why a command could not be executed."""
-    if not command:
-        return fault
-    name = fault.partition("execvp ")[2].rpartition(":")[0] or str((spec.get("command") or ["?"])[0])
+def _exec_words(fault: str) -> str:
+    """runc's words for why a command could not be executed, from the sandbox's `execvp NAME: why`."""
+    name = fault.partition("execvp ")[2].rpartition(":")[0]
     if "Permission denied" in fault:
         return f'exec: "{name}": permission denied'
     if "/" in name:

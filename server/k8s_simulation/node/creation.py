@@ -107,6 +107,8 @@ class Creation:
             layer=layer,
             mounts=tuple(mounts),
             links=system_mounts()[1] if node.sandbox.isolated else {},
+            owner=f"{pod.namespace}/{pod.name}",
+            ports=tuple(int(p["containerPort"]) for p in spec.get("ports") or []),
             read_only_root=bool((spec.get("securityContext") or {}).get("readOnlyRootFilesystem")),
         )
         return Creation(plan, folder / "log", folder / "cgroup" / "memory.events")

@@ -84,10 +84,11 @@ class EventRecorder:
             patch = {"count": written.count, "lastTimestamp": timestamp(fact.at)}
             try:
                 await self._client.patch(f"{collection}/{written.name}", patch)
-                return
             except ApiError as error:
                 if error.status != 404:
                     raise
+            else:
+                return
         name = f"{metadata['name']}.{time.time_ns():x}{secrets.token_hex(2)}"
         await self._client.create(collection, self._event(fact, name))
         self._written[key] = _Written(name, 1)

@@ -69,7 +69,7 @@ def system_mounts() -> tuple[tuple[Mount, ...], dict[str, str]]:
 
 
 class Catalogue:
-    """Resolves references. `user_images` maps a reference to a folder; `agent` is the agent's binary, if there is one."""
+    """Resolves references. `user_images` maps a reference to a folder; `agent` is the agent's program, if any."""
 
     def __init__(self, user_images: Mapping[str, Path], agent: Path | None, cache: Path) -> None:
         self._user_images = {_key(reference): folder for reference, folder in user_images.items()}
@@ -131,16 +131,11 @@ class Catalogue:
         )
 
     async def _user_image(self, name: ImageName, folder: Path) -> Image:
-        """A folder at the image's working directory, on the Python image; `image.json` and `requirements.txt` are optional."""
-        if not folder.is_dir():
-            raise SandboxFault(f"the folder {folder} of --image is not there")
-        config = read_config(folder / "image.json")
+        """A folder at the image's working directory, on the Python image; image.json and requirements.txt optional."""
+        config = await asyncio.to_thread(read_config, folder)
         python = await self.host_python()
-        site: Path | None = None
-        requirements = folder / "requirements.txt"
-        if requirements.is_file():
-            async with self._lock:
-                site = await asyncio.to_thread(self._installed, python, requirements)
+        async with self._lock:
+            site = await asyncio.to_thread(self._installed, python, folder / "requirements.txt")
         base = self._python_image(name.canonical, python)
         workdir = str(config.get("workdir", "/app"))
         return Image(
@@ -151,12 +146,14 @@ class Catalogue:
             env={**base.env, **config.get("env", {})},
             workdir=workdir,
             user=int(config.get("user", 0)),
-            mounts=(Mount(folder.resolve(), workdir),),
+            mounts=(Mount(folder, workdir),),
             python=python,
             extra_site=site,
         )
 
-    def _installed(self, python: HostPython, requirements: Path) -> Path:
+    def _installed(self, python: HostPython, requirements: Path) -> Path | None:
+        if not requirements.is_file():
+            return None
         key = hashlib.sha256(f"{python.executable} {python.version}\n".encode() + requirements.read_bytes()).hexdigest()
         target = self._cache / f"site-{key[:24]}"
         if not target.is_dir():
@@ -165,15 +162,18 @@ class Catalogue:
         return target
 
     def _refusal(self, name: ImageName) -> str:
-        python = f"python:3, python:3-slim, python:3.N[-slim] for the N of this machine ({platform.python_version()})"
+        python = f"python:3, python:3-slim, python:3.N[-slim] for this machine's Python ({platform.python_version()})"
         return (
             f'failed to pull and unpack image "{name.canonical}": the simulated node has no registry; it runs {python}, '
             f"{', '.join(SHELLS)}, and folders given as --image {name.familiar}=DIR"
         )
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """An `image.json`: entrypoint, cmd (lists), env (strings), workdir, user (a number). Raises SandboxFault."""
+def read_config(folder: Path) -> dict[str, Any]:
+    """A folder's image.json: entrypoint, cmd (lists), env (strings), workdir, user (a number). Raises SandboxFault."""
+    if not folder.is_dir():
+        raise SandboxFault(f"the folder {folder} of --image is not there")
+    path = folder / "image.json"
     if not path.is_file():
         return {}
     config = json.loads(path.read_text())
@@ -193,5 +193,5 @@ def cache_folder() -> Path:
 def _key(reference: str) -> str:
     name = parse_image(reference)
     if isinstance(name, str):
-        raise ValueError(f"--image {reference}: {name}")
+        raise ValueError(f"--image {reference}: {name}")  # noqa: TRY004 - the string is the problem's text
     return name.canonical

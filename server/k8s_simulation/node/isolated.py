@@ -65,7 +65,7 @@ class Isolated:
         argv = [*_enter_holder(self._network, plan.place.namespace), self._bwrap, "--args", str(arguments)]
         argv += ["--json-status-fd", str(status_write), "--", *plan.argv]
         try:
-            child = subprocess.Popen(
+            child = subprocess.Popen(  # noqa: ASYNC220 - in this thread, which the parent-death signal is bound to
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=output_write,
@@ -113,8 +113,8 @@ class _Confined(Process):
     async def begun(self) -> None:
         """Return when the container's command runs or has ended. Raises SandboxFault when it never ran."""
         await self._learn_target()
-        while self.running and self._still_bubblewrap():
-            await asyncio.sleep(0.001)
+        while self.running and self._still_bubblewrap():  # noqa: ASYNC110 - see below
+            await asyncio.sleep(0.001)  # exec is told by nobody; it takes 1 to 3 ms
         if self.running or await self._executed():
             return
         await self.wait()

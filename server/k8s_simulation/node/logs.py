@@ -62,14 +62,14 @@ class ContainerLog:
 
     def write(self, output: bytes) -> None:
         """Append output as it came from the process; lines may arrive in pieces."""
-        self._rotate_if_full()
-        cut = output.rfind(b"\n") + 1
-        if self._size + len(output) >= self.rotation and cut:
+        while output:
+            self._rotate_if_full()
+            room = max(1, self.rotation - self._size)
+            cut = len(output)
+            if cut > room:
+                cut = output.rfind(b"\n", 0, room) + 1 or output.find(b"\n") + 1 or cut
             self._append(output[:cut])
             output = output[cut:]
-            self._rotate_if_full(more=bool(output))
-        if output:
-            self._append(output)
         self._wake()
 
     def _append(self, output: bytes) -> None:
@@ -93,9 +93,9 @@ class ContainerLog:
         os.ftruncate(self._file, 0)
         self._size, self._open_line = 0, False
 
-    def _rotate_if_full(self, *, more: bool = True) -> None:
-        """Begin a new file, but only between lines and when something comes to be written to it."""
-        if self._size < self.rotation or self._open_line or not more:
+    def _rotate_if_full(self) -> None:
+        """Begin a new file, but only between lines; called when something is about to be written."""
+        if self._size < self.rotation or self._open_line:
             return
         os.close(self._file)
         self.generation += 1

@@ -29,9 +29,8 @@ def children(pid: int) -> list[int]:
     """The children of a process, by all of its threads."""
     found: list[int] = []
     try:
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
-                found += [int(word) for word in file.read().split()]
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += [int(word) for word in (task / "children").read_text().split()]
     except OSError:
         pass  # it has ended
     return found
@@ -50,8 +49,7 @@ def tree(pid: int) -> list[int]:
 def resident(pid: int) -> int:
     """Resident bytes, shared ones included: cheap, never below the true share."""
     try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * _PAGE
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
     except (OSError, IndexError):
         return 0
 
@@ -60,10 +58,9 @@ def charged(pid: int) -> int:
     """Bytes that a memory cgroup would hold against the process: its share of anonymous and shared memory."""
     total = 0
     try:
-        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
-            for line in file:
-                if line.startswith(("Pss_Anon:", "Pss_Shmem:", "SwapPss:")):
-                    total += int(line.split()[1]) * 1024
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith(("Pss_Anon:", "Pss_Shmem:", "SwapPss:")):
+                total += int(line.split()[1]) * 1024
     except OSError:
         return 0
     return total

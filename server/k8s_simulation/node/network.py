@@ -52,7 +52,7 @@ class HostNetwork:
 
 
 class PodNetwork:
-    """Client of one holder process. `start` and `close` bracket its life; the holder also ends when this process dies."""
+    """Client of one holder process. `start` and `close` bracket its life; it also ends when this process dies."""
 
     gateway = GATEWAY
 
@@ -78,7 +78,7 @@ class PodNetwork:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         script = Path(__file__).with_name("holder.py")
         with theirs:
-            self._holder = subprocess.Popen(
+            self._holder = subprocess.Popen(  # noqa: ASYNC220 - once, at the start
                 [
                     "unshare",
                     "--user",

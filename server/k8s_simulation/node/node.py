@@ -22,7 +22,7 @@ from k8s_simulation.node.services import ServiceTable
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Waiting times in seconds; the defaults are kubelet's where it has one, shortened where it only waits for itself."""
+    """Waiting times in seconds: kubelet's where it has one, shortened where it only waits for itself."""
 
     back_off: float = 10.0  # first wait of a crash loop or failed pull; doubles
     back_off_limit: float = 300.0
@@ -55,9 +55,10 @@ class NodeFaults:
     def out_of_memory(self, namespace: str, pod: str, container: str) -> float | None:
         """After how many seconds this container must be killed for memory, or None."""
         for fault in self._faults:
-            if isinstance(fault, OutOfMemory) and matches(fault.namespace, namespace):
-                if matches(fault.pod, pod) and matches(fault.container, container):
-                    return fault.after_seconds
+            if not isinstance(fault, OutOfMemory) or not matches(fault.namespace, namespace):
+                continue
+            if matches(fault.pod, pod) and matches(fault.container, container):
+                return fault.after_seconds
         return None
 
     def eviction(self, namespace: str, pod: str) -> str:

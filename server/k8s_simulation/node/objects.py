@@ -76,7 +76,7 @@ class References:
         known = {**services, **result}
         for entry in container.get("env") or []:
             name = entry["name"]
-            if "valueFrom" in entry and entry["valueFrom"]:
+            if entry.get("valueFrom"):
                 value = await self._value_from(entry["valueFrom"], container["name"])
                 if value is None:
                     continue

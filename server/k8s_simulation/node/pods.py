@@ -176,7 +176,7 @@ class PodWorker:
             await runner.stop(float(self.pod.spec.get("terminationGracePeriodSeconds", 30)))
 
     async def _stop_containers(self) -> None:
-        """Main and init containers together, then sidecars, all within the grace; a shorter grace may come meanwhile."""
+        """Main and init containers together, then sidecars, all within the grace; it may be shortened meanwhile."""
         began = asyncio.get_running_loop().time()
 
         def left() -> float:
@@ -243,8 +243,8 @@ class PodWorker:
             "::1\tlocalhost ip6-localhost ip6-loopback",
         ]
         lines.append(f"{address}\t{full}{hostname}")
-        for alias in self.pod.spec.get("hostAliases") or []:
-            lines.append("\t".join([alias["ip"], *alias.get("hostnames", [])]))
+        aliases = self.pod.spec.get("hostAliases") or []
+        lines += ["\t".join([alias["ip"], *alias.get("hostnames", [])]) for alias in aliases]
         (etc / "hosts").write_text("\n".join(lines) + "\n")
         (etc / "hostname").write_text(hostname + "\n")
         (etc / "resolv.conf").write_text(resolv_conf(self.pod.namespace, self.node.network.gateway))
@@ -254,9 +254,10 @@ class PodWorker:
             try:
                 folder, claims = self.pod.folder / "volumes", self.node.data / "claims"
                 self.pod.volumes = await make_volumes(self.pod.references, folder, claims)
-                return
             except (VolumeProblem, ApiError, ApiUnreachable) as problem:
                 self.node.events.warning(self.pod.object, "FailedMount", str(problem))
+            else:
+                return
             await asyncio.sleep(self.node.times.retry)
             self.pod.references.forget()
 
@@ -300,14 +301,15 @@ class PodWorker:
                 try:
                     body = {"metadata": {"uid": self.pod.uid}, "status": status}
                     await self.node.client.patch(f"{self._path}/status", body, STRATEGIC)
-                    self._reported = status
-                    return
                 except ApiUnreachable as error:
                     log.warning("status of %s: %s", self.pod.name, error)
                 except ApiError as error:
                     if error.status in {404, 409}:
                         return  # gone, or replaced by another pod of its name
                     log.warning("status of %s: %s", self.pod.name, error)
+                else:
+                    self._reported = status
+                    return
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
 
@@ -321,13 +323,14 @@ class PodWorker:
         while self.pod.object["metadata"].get("deletionTimestamp"):
             try:
                 await self.node.client.delete(self._path, self.pod.uid)
-                return
             except ApiError as error:
                 if error.status in {404, 409}:
                     return
                 log.warning("deletion of %s: %s", self.pod.name, error)
             except ApiUnreachable as error:
                 log.warning("deletion of %s: %s", self.pod.name, error)
+            else:
+                return
             await asyncio.sleep(1.0)
 
     async def confirm_late_deletion(self) -> None:

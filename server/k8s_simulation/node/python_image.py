@@ -68,7 +68,7 @@ def find_python(cache: Path) -> HostPython:
     told = json.loads(subprocess.run([base, "-I", "-c", _ASK], capture_output=True, check=True, text=True).stdout)
     if not told["wheels"]:
         raise SandboxFault(
-            f"the Python at {base} has no ensurepip wheel (on Debian install the package python3-venv), so there is no pip"
+            f"the Python at {base} has no ensurepip wheel, so there is no pip (Debian: package python3-venv)"
         )
     wheel = Path(told["wheels"][-1])
     home = cache / f"{wheel.stem}-{told['version']}"

@@ -278,5 +278,5 @@ class Relay:
                         file.write(chunk)
             os.replace(partial, path)  # noqa: PTH105 - a rename, on names that came from mkstemp
         except BaseException:
-            Path(partial).unlink(missing_ok=True)
+            os.unlink(partial)  # noqa: PTH108 - as above
             raise

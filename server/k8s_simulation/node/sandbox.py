@@ -54,8 +54,8 @@ class Plan:
     """One run of a container, fully decided.
 
     `layer` is the private folder that is the container's writable root; `links` are symbolic links to make in it;
-    `mounts` come on top, shorter targets first. `python` is set for images that have an interpreter: the paths of
-    the clean site-packages, which the two sandboxes offer in different ways.
+    `mounts` come on top, shorter targets first. `owner` names the container in messages, `ports` are those it says it
+    listens on: they matter where containers share a network.
     """
 
     argv: tuple[str, ...]
@@ -68,6 +68,8 @@ class Plan:
     mounts: tuple[Mount, ...] = ()
     links: Mapping[str, str] = field(default_factory=dict)
     read_only_root: bool = False
+    owner: str = ""
+    ports: tuple[int, ...] = ()
 
 
 class Sandbox(Protocol):

@@ -26,7 +26,6 @@ from k8s_simulation.node.node import Node
 from k8s_simulation.node.pods import PodWorker
 from k8s_simulation.node.runtime import Running, Terminated, Waiting
 
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -161,7 +160,7 @@ def parse_query(query: Mapping[str, str], now: float) -> Query:
     try:
         since = float(math.floor(now)) - int(query["sinceSeconds"]) if query.get("sinceSeconds") else None
         if text := query.get("sinceTime"):
-            since = math.floor(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp())
+            since = math.floor(datetime.fromisoformat(text).timestamp())
         return Query(
             follow=_flag(query, "follow"),
             timestamps=_flag(query, "timestamps"),

@@ -35,7 +35,8 @@ def phase(facts: PodFacts) -> str:
     waiting = [r for r in mains if isinstance(r.state, Waiting) and r.last is None]
     if waiting:
         return "Pending"
-    if len(ended) < len(mains) or not mains:
+    sidecars_run = any(isinstance(r.state, Running) for r in facts.of(Kind.SIDECAR))
+    if len(ended) < len(mains) or not mains or sidecars_run:
         return "Running"
     failed = any(not r.succeeded for r in ended)
     if facts.terminating or facts.restart_policy == "Never":

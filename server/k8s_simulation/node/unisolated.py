@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from k8s_simulation.node.logs import ContainerLog
@@ -58,6 +58,7 @@ class Unisolated:
     def __init__(self) -> None:
         self._mark = f"{MARK}={os.getpid()}-{os.urandom(8).hex()}"
         self._guard: subprocess.Popen[bytes] | None = None
+        self._ports: dict[int, str] = {}
 
     def start(self) -> None:
         """Start the guard, which ends marked processes as soon as this process is gone."""
@@ -71,7 +72,13 @@ class Unisolated:
             self._guard = None
 
     async def launch(self, plan: Plan, log: ContainerLog) -> Process:
-        """Start a container's command as a process group of its own. Raises SandboxFault."""
+        """Start a container's command as a process group of its own. Raises SandboxFault, also for a taken port."""
+        for port in plan.ports:
+            if (owner := self._ports.get(port)) is not None:
+                raise SandboxFault(
+                    f"port {port} is taken by pod {owner}: without isolation all pods share this machine's network, "
+                    "so two replicas on one port cannot run"
+                )
         argv = [translate(word, plan.mounts) for word in plan.argv]
         env = self._environment(plan)
         cwd = source_of(plan.cwd, plan)
@@ -87,7 +94,12 @@ class Unisolated:
             raise SandboxFault(f"execvp {plan.argv[0]}: {error.strerror}", command=True) from error
         finally:
             os.close(output_write)
-        return _Group(child, output_read, log)
+        self._ports |= dict.fromkeys(plan.ports, plan.owner)
+        return _Group(child, output_read, log, lambda: self._release(plan.ports))
+
+    def _release(self, ports: tuple[int, ...]) -> None:
+        for port in ports:
+            self._ports.pop(port, None)
 
     def enter(self, process: Process, plan: Plan, argv: tuple[str, ...]) -> Command:
         """The same translation, beside the container's process."""
@@ -104,13 +116,19 @@ class Unisolated:
 
 async def _spawn(argv: list[str], env: Mapping[str, str], cwd: str, output: int) -> subprocess.Popen[bytes]:
     # In the main thread, like every container, and quick: a fork without a shell.
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: ASYNC220 - see above
         argv, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
     )
 
 
 class _Group(Process):
     """A process whose whole tree gets the kill that a container's end would bring."""
+
+    def __init__(
+        self, child: subprocess.Popen[bytes], output: int, log: ContainerLog, ended: Callable[[], None]
+    ) -> None:
+        super().__init__(child, output, log)
+        self._ended = ended
 
     def signal(self, number: signal.Signals) -> None:
         """SIGKILL goes to every descendant and the group; other signals to the first process only."""
@@ -133,6 +151,7 @@ class _Group(Process):
         except ProcessLookupError:
             pass
         super()._reap()
+        self._ended()
 
 
 def names_hook(site: Path, table: Path) -> None:

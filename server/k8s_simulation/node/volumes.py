@@ -1,6 +1,6 @@
 """A pod's volumes as folders of the host: emptyDir, configMap, secret, projected, downwardAPI, persistentVolumeClaim.
 
-A claim is a folder that lives as long as the node; sizes (`sizeLimit`, a claim's request) are not enforced. Content is
+A claim is a folder that lives as long as the node; sizes (`sizeLimit`, a claim's request) are not enforced. Files are
 written once, before the containers start: later changes of a ConfigMap do not reach a running pod (a difference).
 Must not start anything; a volume that cannot be made is a `VolumeProblem` with kubelet's text for the FailedMount event.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from k8s_simulation.node.objects import References
-from k8s_simulation.node.references import container_resource, pod_field
+from k8s_simulation.node.references import container_resource, expand, pod_field
 from k8s_simulation.node.sandbox import Mount
 
 Object = dict[str, Any]
@@ -125,8 +125,6 @@ def _write(folder: Path, files: list[_File]) -> None:
 
 def container_mounts(pod: Object, container: Object, volumes: dict[str, Path], env: dict[str, str]) -> list[Mount]:
     """The mounts of one container. Raises VolumeProblem for a `subPath` that leaves its volume."""
-    from k8s_simulation.node.references import expand
-
     read_only = {
         v["name"]
         for v in pod["spec"].get("volumes") or []

@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+
 from k8s_simulation.api.registry import Registry
 from k8s_simulation.api.server import ApiServer, Tokens
 from k8s_simulation.api.storage import Storage
@@ -29,6 +30,7 @@ from k8s_simulation.node.kube import ApiError, KubeClient
 from k8s_simulation.node.memory import MemoryWatch
 from k8s_simulation.node.network import HostNetwork, PodNetwork
 from k8s_simulation.node.node import Node, Times
+from k8s_simulation.node.relay import Relay
 from k8s_simulation.node.sandbox import Sandbox
 from k8s_simulation.node.server import KubeletServer
 from k8s_simulation.node.services import ServiceTable
@@ -94,19 +96,27 @@ class Cluster:
 
     async def gone(self, name: str, namespace: str = "default", seconds: float = 20.0) -> None:
         """Wait until the API has no such pod."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+
+        async def absent() -> bool:
             try:
                 await self.get(name, namespace)
             except ApiError as error:
-                assert error.status == 404
-                return
-            await asyncio.sleep(0.01)
-        raise AssertionError(f"{name} is still there")
+                return error.status == 404
+            return False
+
+        await eventually(absent, seconds)
 
     async def delete(self, name: str, namespace: str = "default", **options: Any) -> None:
         """Ask for a pod's deletion."""
         await self.client._request("DELETE", f"/api/v1/namespaces/{namespace}/pods/{name}", body=options)
+
+    async def logged(self, name: str, text: str) -> None:
+        """Wait until the pod's log has a text."""
+
+        async def has() -> bool:
+            return text in await self.log(name)
+
+        await eventually(has)
 
     async def log(self, name: str, namespace: str = "default", **query: Any) -> str:
         """The pod's log through the API server."""
@@ -136,7 +146,19 @@ class Cluster:
                 if event["reason"] == reason:
                     return event
             await asyncio.sleep(0.02)
-        raise AssertionError(f"no event {reason}; there are {[e['reason'] for e in await self.events(name, namespace)]}")
+        raise AssertionError(
+            f"no event {reason}; there are {[e['reason'] for e in await self.events(name, namespace)]}"
+        )
+
+
+async def eventually(check: Callable[[], Any], seconds: float = 10.0) -> None:
+    """Wait until `check` (plain or async) is true."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = check()
+            if await found if asyncio.iscoroutine(found) else found:
+                return
+            await asyncio.sleep(0.01)
 
 
 def condition(pod: Object, kind: str) -> str:
@@ -206,7 +228,7 @@ async def _assemble(
     catalogue = Catalogue(options.get("images") or {}, options.get("agent"), cache)
     table = ServiceTable()
     capacity = machine_capacity(110)
-    index_url = await program.start_pod_services(stack, network, table, program.Relay(catalogue.host_python, cache))
+    index_url = await program.start_pod_services(stack, network, table, Relay(catalogue.host_python, cache))
     node = Node(
         name=NODE,
         address="127.0.0.1",
@@ -232,9 +254,11 @@ async def _assemble(
     agent = Agent(node, kubelet.port, capacity)
     kubelet.serve(agent)
     task = asyncio.create_task(agent.run())
-    async with asyncio.timeout(10):
-        while not (await client.get("/api/v1/nodes"))["items"]:
-            await asyncio.sleep(0.005)
+
+    async def registered() -> bool:
+        return bool((await client.get("/api/v1/nodes"))["items"])
+
+    await eventually(registered)
 
     async def end() -> None:
         task.cancel()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Any
 
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from k8s_simulation.node import probes
+from k8s_simulation.node.network import HostNetwork
 from unit.simulation_node.harness import Cluster, condition, shell, state
 
 SERVER = "import http.server, sys; http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]))"
@@ -150,12 +154,6 @@ async def test_the_python_image_is_the_hosts_and_no_other(cluster: Cluster) -> N
 
 
 async def test_a_grpc_health_probe_reads_the_serving_status(cluster: Cluster) -> None:
-    from k8s_simulation.node import probes
-    from k8s_simulation.node.network import HostNetwork
-
-    import grpc
-    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-
     server = grpc.aio.server()
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
@@ -173,4 +171,3 @@ async def test_a_grpc_health_probe_reads_the_serving_status(cluster: Cluster) ->
         assert "NOT_SERVING" in await probes.look({"grpc": {"port": port, "service": "shop"}}, target)
     finally:
         await server.stop(0)
-    await asyncio.sleep(0)

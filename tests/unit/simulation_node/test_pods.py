@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
-from unit.simulation_node.harness import Cluster, condition, shell, state
+from k8s_simulation.faults import EvictPod, ImagePullError, OutOfMemory
+from unit.simulation_node.harness import Cluster, condition, eventually, shell, state
 
 
 async def test_a_command_that_ends_with_zero_makes_the_pod_succeed(cluster: Cluster) -> None:
@@ -127,8 +127,7 @@ async def test_deletion_sends_sigterm_and_waits_for_it(cluster: Cluster) -> None
     script = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"
     await cluster.pod("polite", shell(script), terminationGracePeriodSeconds=10)
     await cluster.ready("polite")
-    while "up" not in await cluster.log("polite"):
-        await asyncio.sleep(0.01)
+    await cluster.logged("polite", "up")
     began = time.monotonic()
     await cluster.delete("polite")
     await cluster.gone("polite")
@@ -158,9 +157,7 @@ async def test_the_files_of_a_deleted_pod_are_removed(cluster: Cluster) -> None:
     assert folder.is_dir()
     await cluster.delete("files")
     await cluster.gone("files")
-    async with asyncio.timeout(5):
-        while folder.exists():
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not folder.exists())
 
 
 async def test_active_deadline_fails_the_pod(cluster: Cluster) -> None:
@@ -205,7 +202,9 @@ async def test_configmaps_secrets_and_the_downward_api_are_mounted(cluster: Clus
     await cluster.client.create(
         "/api/v1/namespaces/default/configmaps", {"metadata": {"name": "c"}, "data": {"a.txt": "A", "b.txt": "B"}}
     )
-    await cluster.client.create("/api/v1/namespaces/default/secrets", {"metadata": {"name": "s"}, "stringData": {"k": "S"}})
+    await cluster.client.create(
+        "/api/v1/namespaces/default/secrets", {"metadata": {"name": "s"}, "stringData": {"k": "S"}}
+    )
     labels = {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}
     sources = [{"secret": {"name": "s"}}, {"downwardAPI": {"items": [labels]}}]
     volumes = [
@@ -219,7 +218,9 @@ async def test_configmaps_secrets_and_the_downward_api_are_mounted(cluster: Clus
         {"name": "all", "mountPath": "/etc/b.txt", "subPath": "b.txt"},
     ]
     script = "cat /c/x/a; stat -c %a /c/x/a; cat /p/k /p/labels; cat /etc/b.txt; touch /c/no 2>/dev/null || echo sealed"
-    await cluster.pod("vols", shell(script, volumeMounts=mounts), volumes=volumes, restartPolicy="Never", labels={"l": "v"})
+    await cluster.pod(
+        "vols", shell(script, volumeMounts=mounts), volumes=volumes, restartPolicy="Never", labels={"l": "v"}
+    )
     await cluster.phase("vols", "Succeeded")
     assert await cluster.log("vols") == 'A400\nSl="v"Bsealed\n'
 
@@ -265,17 +266,12 @@ async def test_post_start_and_pre_stop_hooks_run_in_the_container(cluster: Clust
         "hooks", shell(script, lifecycle=hooks, volumeMounts=mounts), volumes=[{"name": "v", "emptyDir": {}}]
     )
     await cluster.ready("hooks")
-    while "started" not in await cluster.log("hooks"):
-        await asyncio.sleep(0.02)
+    await cluster.logged("hooks", "started")
 
 
 async def test_scripted_faults_fail_pulls_kill_for_memory_and_evict(cluster: Cluster) -> None:
-    from k8s_simulation.faults import EvictPod, ImagePullError, OutOfMemory
-
     cluster.faults.add([ImagePullError("busybox", "no such thing", times=1), OutOfMemory("victim", after_seconds=0.1)])
-    async with asyncio.timeout(5):
-        while not cluster.node.faults._faults:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: cluster.node.faults._faults)
     await cluster.pod("victim", shell("sleep 60"), restartPolicy="Never")
     assert state(await cluster.phase("victim", "Failed"))["terminated"]["reason"] == "OOMKilled"
     assert "no such thing" in str([e["message"] for e in await cluster.events("victim")])

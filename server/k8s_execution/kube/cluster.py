@@ -27,7 +27,7 @@ from k8s_execution.kube.reflector import ReflectedKind, Reflector
 from k8s_execution.kube.resources import resource
 from k8s_execution.kube.transport import open_transport
 from k8s_execution.ports.clock import Clock
-from k8s_execution.ports.cluster import Body, Created, ExecStream, LogRequest, ObjectRef, Propagation
+from k8s_execution.ports.cluster import Body, Created, ExecStream, LogRequest, ObjectRef, Propagation, Unreachable
 
 _DUMPED = ("Pod", "Job", "Deployment")
 _SIMULATED_SUFFIX = "-simulated"
@@ -84,6 +84,7 @@ class Cluster:
     ) -> None:
         """Join the parts."""
         self._client = client
+        self._limits = limits
         self._identity = identity
         self._listeners = listeners
         self._writer = Writer(client, limits, clock)
@@ -103,9 +104,13 @@ class Cluster:
         return all(r.synced for r in self.reflectors.each)
 
     async def wait_synced(self) -> None:
-        """Wait until every kind was listed once."""
+        """Wait until every kind was listed once; Unreachable, with the cause, where that takes too long."""
         for reflector in self.reflectors.each:
-            await reflector.listed.wait()
+            try:
+                await asyncio.wait_for(reflector.listed.wait(), self._limits.sync_timeout)
+            except TimeoutError as error:
+                cause = reflector.trouble or "no answer"
+                raise Unreachable(f"objects of kind {reflector.kind.kind} cannot be listed: {cause}") from error
 
     async def create(self, body: Body, execution_id: str) -> Created:
         """See `ports.cluster.ClusterWriter.create`."""

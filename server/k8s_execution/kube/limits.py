@@ -47,6 +47,7 @@ class KubeLimits:
     watch_failures_before_relist: int = 3
     max_event_bytes: int = 8 * 1024 * 1024
     down_tolerance: float = 30.0
+    sync_timeout: float = 60.0
     log_read_timeout: float = 60.0
     exec_idle_timeout: float = 300.0
     exec_stderr_tail: int = 16 * 1024

@@ -59,10 +59,11 @@ class Reflector(Generic[F]):
     def __init__(
         self, kind: ReflectedKind[F], client: Client, limits: KubeLimits, clock: Clock, notify: Callable[[str], None]
     ) -> None:
-        """Prepare; `run` does the work."""
+        """Prepare; `run` does the work. `trouble` is the last fault while there is no connection."""
         self.kind = kind
         self.cache: FactCache[F] = FactCache(notify)
         self.relists = 0
+        self.trouble = ""
         self.listed = asyncio.Event()
         self._client = client
         self._limits = limits
@@ -109,6 +110,7 @@ class Reflector(Generic[F]):
 
     def _lose(self, fault: Exception) -> None:
         _LOG.warning("%s: connection lost: %s", self._path, fault)
+        self.trouble = str(fault)
         if self._lost_at is None:
             self._lost_at = self._clock.monotonic()
         self._position.failures += 1
@@ -118,6 +120,7 @@ class Reflector(Generic[F]):
 
     def _connected(self) -> None:
         self._lost_at = None
+        self.trouble = ""
         self._position.failures = 0
 
     async def _list(self) -> None:

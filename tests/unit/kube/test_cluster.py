@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -161,6 +162,19 @@ async def test_a_reflector_that_ends_by_itself_ends_the_group(api: FakeApi, conn
     with pytest.raises(BaseExceptionGroup) as caught:
         await asyncio.wait_for(work(), 5)
     assert caught.group_contains(RuntimeError, match="defect")
+
+
+async def test_a_kind_that_cannot_be_listed_is_named_in_time(api: FakeApi, executor: ThreadPoolExecutor) -> None:
+    """A missing right is told at start, not waited for."""
+    api.faults.append(Fault("/jobs", status=403, body=status_body(403, "Forbidden", "jobs is forbidden"), times=999))
+    limits = replace(LIMITS, sync_timeout=0.3)
+    with pytest.raises(ExceptionGroup) as caught:
+        async with (
+            asyncio.TaskGroup() as tasks,
+            open_cluster(api.config(), tasks, clock=ProcessClock(), executor=executor, limits=limits) as cluster,
+        ):
+            await cluster.wait_synced()
+    assert caught.group_contains(Unreachable, match="kind Job cannot be listed: jobs is forbidden")
 
 
 @pytest.mark.parametrize(("status", "kind"), [(403, Refused), (503, Unreachable)])

@@ -60,7 +60,7 @@ class Manifests:
         return body
 
     def foundation(self, execution: Execution, secrets: Mapping[str, str]) -> Sequence[Body]:
-        """Quota, limits, policy, service account, secret, config map, services: independent of each other."""
+        """Quota, limits, policy, service account, secret, config map: independent of each other."""
         specification = execution.specification
         environment = specification.environment
         found = [
@@ -75,14 +75,14 @@ class Manifests:
         if environment.files:
             data = {pods.file_key(i): f.content for i, f in enumerate(environment.files)}
             found.append(self._render("configmap", execution, {"data": data}))
-        for application in environment.applications:
-            if application.ports:
-                values = {"application": _plain(application), "selector": self._selector(execution, application)}
-                found.append(self._render("service", execution, values))
         return found
 
     def application(self, execution: Execution, name: str) -> Sequence[Body]:
-        """The Deployment of one application; KeyError if the plan has none of that name."""
+        """The Deployment of one application, and its Service where it has ports; KeyError if there is no such.
+
+        The Service is not made with the foundation, because it is counted against the quota, which answers "status
+        unknown" until the quota controller has seen it.
+        """
         specification = execution.specification
         environment = specification.environment
         application = {a.name: a for a in environment.applications}[name]
@@ -99,7 +99,8 @@ class Manifests:
             "progress_deadline_seconds": pods.seconds(specification.policy.provisioning_timeout_ms),
             "termination_grace_seconds": self._settings.termination_grace_seconds,
         }
-        return [self._render("deployment", execution, values)]
+        names = ("service", "deployment") if application.ports else ("deployment",)
+        return [self._render(name, execution, values) for name in names]
 
     def step(self, execution: Execution, key: StepKey) -> Body:
         """The Job of one try of one step; KeyError if the plan has no such step."""

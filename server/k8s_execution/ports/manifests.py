@@ -51,11 +51,11 @@ class ManifestSource(Protocol):
         ...
 
     def foundation(self, execution: Execution, secrets: Mapping[str, str]) -> Sequence[Body]:
-        """Quota, limits, policies, service account, secret, config maps, services: independent of each other."""
+        """Quota, limits, policies, service account, secret, config maps: independent of each other."""
         ...
 
     def application(self, execution: Execution, name: str) -> Sequence[Body]:
-        """The Deployment of one application."""
+        """The Deployment of one application, and its Service where it has ports: independent of each other."""
         ...
 
     def step(self, execution: Execution, key: StepKey) -> Body:

@@ -111,7 +111,7 @@ def test_one_application_and_one_suite_need_few_objects() -> None:
     plan = replace(SPECIFICATION, test_plan=replace(SPECIFICATION.test_plan, setup=(), teardown=()))
     foundation = own().foundation(execution(plan), SECRETS)
     assert [o["kind"] for o in foundation] == [
-        "ResourceQuota", "LimitRange", "NetworkPolicy", "ServiceAccount", "Secret", "ConfigMap", "Service"
+        "ResourceQuota", "LimitRange", "NetworkPolicy", "ServiceAccount", "Secret", "ConfigMap"
     ]  # fmt: skip
     assert len(everything(plan)) == 10
 
@@ -207,7 +207,7 @@ def test_a_service_has_the_applications_name_and_selects_its_pods() -> None:
 
 
 def test_an_application_without_ports_has_no_service() -> None:
-    assert "Service" not in {o["kind"] for o in own().foundation(execution(with_application(ports=())), SECRETS)}
+    assert "Service" not in {o["kind"] for o in everything(with_application(ports=()))}
 
 
 def test_an_application_gets_addresses_variables_and_secrets() -> None:

@@ -151,22 +151,24 @@ class Agent:
 
     async def _register(self) -> None:
         """Create the Node, or take over the one of our name; retried until the API answers."""
-        body = self._node_object()
-        path = f"/api/v1/nodes/{self._node.name}"
         while True:
             try:
-                try:
-                    await self._node.client.create("/api/v1/nodes", {k: v for k, v in body.items() if k != "status"})
-                except ApiError as error:
-                    if error.status != 409:
-                        raise
-                await self._node.client.patch(f"{path}/status", {"status": body["status"]}, MERGE)
-                await self._renew()
+                await self._register_once()
             except (ApiError, ApiUnreachable) as error:
                 log.warning("registration: %s", error)
                 await asyncio.sleep(0.2)
             else:
                 return
+
+    async def _register_once(self) -> None:
+        body = self._node_object()
+        try:
+            await self._node.client.create("/api/v1/nodes", {k: v for k, v in body.items() if k != "status"})
+        except ApiError as error:
+            if error.status != 409:
+                raise
+        await self._node.client.patch(f"/api/v1/nodes/{self._node.name}/status", {"status": body["status"]}, MERGE)
+        await self._renew()
 
     def _node_object(self) -> Object:
         node, now = self._node, timestamp(time.time())

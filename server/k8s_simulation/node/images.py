@@ -164,8 +164,8 @@ class Catalogue:
     def _refusal(self, name: ImageName) -> str:
         python = f"python:3, python:3-slim, python:3.N[-slim] for this machine's Python ({platform.python_version()})"
         return (
-            f'failed to pull and unpack image "{name.canonical}": the simulated node has no registry; it runs {python}, '
-            f"{', '.join(SHELLS)}, and folders given as --image {name.familiar}=DIR"
+            f'failed to pull and unpack image "{name.canonical}": the simulated node has no registry; it runs '
+            f"{python}, {', '.join(SHELLS)}, and folders given as --image {name.familiar}=DIR"
         )
 
 

@@ -158,36 +158,49 @@ class KubeClient:
             "timeoutSeconds": str(_WATCH_SECONDS),
         }
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=_WATCH_SILENCE)
-        buffer = bytearray()
+        lines = _Lines()
+        request = self._open.get(self._base + path, params=query, headers=self._headers(), timeout=timeout)
         try:
-            async with self._open.get(
-                self._base + path, params=query, headers=self._headers(), timeout=timeout
-            ) as response:
+            async with request as response:
                 if response.status >= 400:
                     raise _api_error(response.status, await response.read())
                 async for chunk in response.content.iter_any():
-                    buffer += chunk
-                    *lines, rest = bytes(buffer).split(b"\n") if b"\n" in chunk else [bytes(buffer)]
-                    buffer = bytearray(rest)
-                    for line in lines:
-                        version = _deliver(line, version, on_change)
+                    version = _deliver(lines.feed(chunk), version, on_change)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             log.debug("watch of %s was cut: %s %s", path, type(error).__name__, error)
             await asyncio.sleep(0.2)
         return version
 
 
-def _deliver(line: bytes, version: str, on_change: Callable[[str, Object], None]) -> str:
-    """Hand one watch line on; the resource version after it."""
-    if not line.strip():
-        return version
-    event: Object = json.loads(line)
-    kind, changed = event["type"], event["object"]
-    if kind == "ERROR":
-        raise ApiError(int(changed.get("code", 500)), str(changed.get("reason", "")), str(changed.get("message", "")))
-    if kind != "BOOKMARK":
-        on_change(kind, changed)
-    return str(changed["metadata"]["resourceVersion"])
+class _Lines:
+    """Cuts chunks into lines of any length; aiohttp's own reader gives up on long ones."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The lines that this chunk completes."""
+        if b"\n" not in chunk:
+            self._parts.append(chunk)
+            return []
+        *lines, rest = b"".join([*self._parts, chunk]).split(b"\n")
+        self._parts = [rest]
+        return lines
+
+
+def _deliver(lines: list[bytes], version: str, on_change: Callable[[str, Object], None]) -> str:
+    """Hand watch lines on; the resource version after them. Raises ApiError for an ERROR event."""
+    for line in lines:
+        if not line.strip():
+            continue
+        event: Object = json.loads(line)
+        kind, changed = event["type"], event["object"]
+        if kind == "ERROR":
+            raise ApiError(int(changed.get("code", 500)), changed.get("reason") or "", changed.get("message") or "")
+        if kind != "BOOKMARK":
+            on_change(kind, changed)
+        version = str(changed["metadata"]["resourceVersion"])
+    return version
 
 
 def _api_error(status: int, text: bytes) -> ApiError:

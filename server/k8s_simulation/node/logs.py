@@ -131,31 +131,52 @@ class ContainerLog:
                 return
 
     async def _pieces(self, query: Query) -> AsyncGenerator[bytes, None]:
-        generation = self.generation
-        file = os.open(self.path(generation), os.O_RDONLY)
+        reader = _Reader(self, self.generation)
         strip = _Strip()
         try:
-            os.lseek(file, _start(file, query), os.SEEK_SET)
+            reader.seek(query)
             while True:
                 ended, newest = self.ended, self.generation
-                chunk = os.read(file, READ)
-                if chunk:
+                if chunk := reader.read():
                     yield chunk if query.timestamps else strip(chunk)
                     await asyncio.sleep(0)
-                elif newest > generation:
-                    if not query.follow:
-                        return
-                    generation = max(generation + 1, newest - KEEP + 1)
-                    os.close(file)
-                    file = -1
-                    file = os.open(self.path(generation), os.O_RDONLY)
+                elif newest > reader.generation and query.follow:
+                    reader.open(max(reader.generation + 1, newest - KEEP + 1))
                 elif ended or not query.follow:
                     return
                 else:
                     await self._written()
         finally:
-            if file >= 0:
-                os.close(file)
+            reader.close()
+
+
+class _Reader:
+    """One reader's open file; it stays readable after the writer has gone on to the next."""
+
+    def __init__(self, log: ContainerLog, generation: int) -> None:
+        self._log = log
+        self._file = -1
+        self.open(generation)
+
+    def open(self, generation: int) -> None:
+        """Go on with this generation's file."""
+        self.close()
+        self.generation = generation
+        self._file = os.open(self._log.path(generation), os.O_RDONLY)
+
+    def seek(self, query: Query) -> None:
+        """Go to where the query begins."""
+        os.lseek(self._file, _start(self._file, query), os.SEEK_SET)
+
+    def read(self) -> bytes:
+        """The next piece; empty at the present end."""
+        return os.read(self._file, READ)
+
+    def close(self) -> None:
+        """Close the file, if one is open."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
 
 class _Strip:

@@ -148,24 +148,26 @@ class PodWorker:
         await self._join_network()
         await self._mount_volumes()
         async with asyncio.TaskGroup() as sidecars:
-            for runner in self.runners:
-                match runner.record.kind:
-                    case Kind.INIT:
-                        await runner.run()
-                        if not runner.record.succeeded:
-                            await self._stop_sidecars()
-                            return
-                    case Kind.SIDECAR:
-                        sidecars.create_task(runner.run())
-                        await runner.started.wait()
-                    case Kind.MAIN:
-                        pass
-            async with asyncio.TaskGroup() as mains:
-                for runner in self._of(Kind.MAIN):
-                    if self.facts.of(Kind.INIT, Kind.SIDECAR):
-                        runner.record.state = Waiting("PodInitializing")
-                    mains.create_task(runner.run())
+            if await self._initialize(sidecars):
+                await self._run_mains()
             await self._stop_sidecars()
+
+    async def _initialize(self, sidecars: asyncio.TaskGroup) -> bool:
+        """Init containers one after another, sidecars started between them; whether all succeeded."""
+        for runner in self._of(Kind.INIT, Kind.SIDECAR):
+            if runner.record.kind is Kind.SIDECAR:
+                sidecars.create_task(runner.run())
+                await runner.started.wait()
+                continue
+            await runner.run()
+            if not runner.record.succeeded:
+                return False
+        return True
+
+    async def _run_mains(self) -> None:
+        async with asyncio.TaskGroup() as mains:
+            for runner in self._of(Kind.MAIN):
+                mains.create_task(runner.run())
 
     def _of(self, *kinds: Kind) -> list[Runner]:
         return [r for r in self.runners if r.record.kind in kinds]
@@ -293,25 +295,29 @@ class PodWorker:
         """PATCH the status until the API has it or the pod is gone."""
         pause = 0.1
         async with self._report_lock:
-            while True:
-                self._dirty.clear()
-                status = pod_status(self.facts, self.pod.object, self._reported, time.time())
-                if status == self._reported:
-                    return
-                try:
-                    body = {"metadata": {"uid": self.pod.uid}, "status": status}
-                    await self.node.client.patch(f"{self._path}/status", body, STRATEGIC)
-                except ApiUnreachable as error:
-                    log.warning("status of %s: %s", self.pod.name, error)
-                except ApiError as error:
-                    if error.status in {404, 409}:
-                        return  # gone, or replaced by another pod of its name
-                    log.warning("status of %s: %s", self.pod.name, error)
-                else:
-                    self._reported = status
-                    return
+            while not await self._reported_now():
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
+
+    async def _reported_now(self) -> bool:
+        """Try once; True when there is nothing left to tell."""
+        self._dirty.clear()
+        status = pod_status(self.facts, self.pod.object, self._reported, time.time())
+        if status == self._reported:
+            return True
+        try:
+            body = {"metadata": {"uid": self.pod.uid}, "status": status}
+            await self.node.client.patch(f"{self._path}/status", body, STRATEGIC)
+        except ApiUnreachable as error:
+            log.warning("status of %s: %s", self.pod.name, error)
+            return False
+        except ApiError as error:
+            if error.status in {404, 409}:
+                return True  # gone, or replaced by another pod of its name
+            log.warning("status of %s: %s", self.pod.name, error)
+            return False
+        self._reported = status
+        return True
 
     @property
     def phase(self) -> str:

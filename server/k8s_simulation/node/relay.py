@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urljoin, urlsplit
 
 import aiohttp
@@ -272,11 +272,15 @@ class Relay:
         descriptor, partial = tempfile.mkstemp(dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                async with session.get(url, proxy=settings.proxy) as response:
-                    response.raise_for_status()
-                    async for chunk in response.content.iter_chunked(1 << 18):
-                        file.write(chunk)
+                await _fetch(session, url, settings.proxy, file)
             os.replace(partial, path)  # noqa: PTH105 - a rename, on names that came from mkstemp
         except BaseException:
             os.unlink(partial)  # noqa: PTH108 - as above
             raise
+
+
+async def _fetch(session: aiohttp.ClientSession, url: str, proxy: str | None, file: BinaryIO) -> None:
+    async with session.get(url, proxy=proxy) as response:
+        response.raise_for_status()
+        async for chunk in response.content.iter_chunked(1 << 18):
+            file.write(chunk)

@@ -74,7 +74,7 @@ class ServiceTable:
                 yield piece
 
     def links(self, namespace: str, host: str | None = None) -> dict[str, str]:
-        """The Docker-links variables of a namespace's services (pkg/kubelet/envvars); `host` replaces their addresses."""
+        """The Docker-links variables of a namespace's services (pkg/kubelet/envvars); `host` replaces addresses."""
         variables: dict[str, str] = {}
         for (space, name), service in self.services.items():
             address = service["spec"].get("clusterIP") or "None"

@@ -2,7 +2,7 @@
 
 A claim is a folder that lives as long as the node; sizes (`sizeLimit`, a claim's request) are not enforced. Files are
 written once, before the containers start: later changes of a ConfigMap do not reach a running pod (a difference).
-Must not start anything; a volume that cannot be made is a `VolumeProblem` with kubelet's text for the FailedMount event.
+Must not start anything; a volume that cannot be made is a `VolumeProblem` with kubelet's text for FailedMount.
 """
 
 from __future__ import annotations

@@ -62,11 +62,13 @@ async def send_source(exec_: Exec, pod: PodFact, chunks: AsyncIterator[bytes]) -
         except ExecFailed as fault:  # the agent may have refused the archive and gone: its answer says why
             cut = fault
         try:
-            answer = await _answer(stream)
+            text = await read_all(stream, LONGEST_ANSWER)
+            code, complaint = await stream.wait()
         except ExecFailed as fault:
             raise cut or fault from fault
-        if cut is not None:
-            raise cut
+    answer = _answer(text, code, complaint)
+    if cut is not None:
+        raise cut
     if answer.sha256 != total.hexdigest():
         raise ExecFailed("the pod has other test code than was sent")
     return answer
@@ -81,9 +83,7 @@ async def _send(stream: ExecStream, chunks: AsyncIterator[bytes], total: hashlib
     await stream.send(_LENGTH.pack(0))
 
 
-async def _answer(stream: ExecStream) -> Received:
-    text = await read_all(stream, LONGEST_ANSWER)
-    code, complaint = await stream.wait()
+def _answer(text: bytes, code: int, complaint: bytes) -> Received:
     try:
         answer = json.loads(text)
         if code == 0:

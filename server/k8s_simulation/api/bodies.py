@@ -49,8 +49,10 @@ def decode(body: bytes, content_type: str) -> Any:
 
 
 def _yaml(body: bytes) -> Any:
-    if body.lstrip().startswith(b"{"):
-        return decode(body, JSON)  # kubectl sends JSON under the YAML type
+    try:
+        return json.loads(body)  # kubectl sends JSON under the YAML type
+    except ValueError:
+        pass  # so it is YAML
     import yaml
 
     try:

@@ -25,7 +25,7 @@ def violations(level: str, spec: Object) -> list[str]:
         case "baseline":
             return _baseline(spec)
         case "restricted":
-            return sorted([*_baseline(spec, restricted=True), *_restricted(spec)])
+            return [*_baseline(spec, restricted=True), *_restricted(spec)]
         case _:
             return []
 
@@ -52,31 +52,43 @@ def _names(names: Iterable[str]) -> str:
 
 
 def _baseline(spec: Object, *, restricted: bool = False) -> list[str]:
-    found: list[str] = []
-    spaces = [f"{n}=true" for n in ("hostNetwork", "hostPID", "hostIPC") if spec.get(n)]
-    if spaces:
-        found.append(f"host namespaces ({', '.join(spaces)})")
-    if names := _failing(spec, lambda c: bool(_context(c).get("privileged"))):
-        found.append(f"privileged ({_names(names)} must not set securityContext.privileged=true)")
-    paths = [str(v.get("name")) for v in spec.get("volumes") or [] if v.get("hostPath") is not None]
-    if paths:
-        word = "volumes" if len(paths) > 1 else "volume"
-        quoted = ", ".join(f'"{p}"' for p in paths)
-        found.append(f"hostPath volumes ({word} {quoted})")
-    ports = [str(p["hostPort"]) for c in _all(spec) for p in c.get("ports") or [] if p.get("hostPort")]
-    if ports:
-        names = _failing(spec, lambda c: any(p.get("hostPort") for p in c.get("ports") or []))
-        found.append(f"hostPort ({_names(names)} uses hostPort{'s' if len(ports) > 1 else ''} {', '.join(ports)})")
+    """In the order of the checks' identifiers, as the real evaluator runs them."""
+    checks = [_host_namespaces, _host_paths, _host_ports, _privileged]
     if not restricted:
-        added = sorted({a for c in _all(spec) for a in _added(c)} - _BASELINE_CAPABILITIES)
-        if added:
-            names = _failing(spec, lambda c: bool(_added(c) - _BASELINE_CAPABILITIES))
-            quoted = ", ".join(f'"{a}"' for a in added)
-            found.append(
-                f"non-default capabilities ({_names(names)} must not include {quoted} in "
-                "securityContext.capabilities.add)"
-            )
-    return found
+        checks = [_added_capabilities, *checks]  # the restricted level has a stricter check of its own
+    return [problem for check in checks if (problem := check(spec))]
+
+
+def _host_namespaces(spec: Object) -> str:
+    spaces = [f"{n}=true" for n in ("hostNetwork", "hostPID", "hostIPC") if spec.get(n)]
+    return f"host namespaces ({', '.join(spaces)})" if spaces else ""
+
+
+def _privileged(spec: Object) -> str:
+    names = _failing(spec, lambda c: bool(_context(c).get("privileged")))
+    return f"privileged ({_names(names)} must not set securityContext.privileged=true)" if names else ""
+
+
+def _host_paths(spec: Object) -> str:
+    paths = [str(v.get("name")) for v in spec.get("volumes") or [] if v.get("hostPath") is not None]
+    quoted = ", ".join(f'"{p}"' for p in paths)
+    return f"hostPath volumes (volume{'s' if len(paths) > 1 else ''} {quoted})" if paths else ""
+
+
+def _host_ports(spec: Object) -> str:
+    ports = [str(p["hostPort"]) for c in _all(spec) for p in c.get("ports") or [] if p.get("hostPort")]
+    names = _failing(spec, lambda c: any(p.get("hostPort") for p in c.get("ports") or []))
+    many = "s" if len(ports) > 1 else ""
+    return f"hostPort ({_names(names)} uses hostPort{many} {', '.join(ports)})" if ports else ""
+
+
+def _added_capabilities(spec: Object) -> str:
+    added = sorted({a for c in _all(spec) for a in _added(c)} - _BASELINE_CAPABILITIES)
+    if not added:
+        return ""
+    names = _failing(spec, lambda c: bool(_added(c) - _BASELINE_CAPABILITIES))
+    quoted = ", ".join(f'"{a}"' for a in added)
+    return f"non-default capabilities ({_names(names)} must not include {quoted} in securityContext.capabilities.add)"
 
 
 def _added(container: Object) -> set[str]:
@@ -84,7 +96,7 @@ def _added(container: Object) -> set[str]:
 
 
 def _restricted(spec: Object) -> list[str]:
-    checks = (_escalation, _capabilities, _non_root, _root_user, _seccomp, _volume_types)
+    checks = (_escalation, _capabilities, _volume_types, _non_root, _root_user, _seccomp)
     return [problem for check in checks if (problem := check(spec))]
 
 

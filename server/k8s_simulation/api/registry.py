@@ -221,11 +221,11 @@ class Registry:
         return new
 
     def _remove(self, ref: Ref, last: Object) -> Entry:
-        if last != self.get(ref).obj:
-            self.storage.put(ref.resource, last)
+        """Remove the object. Watchers get its stored state, as from etcd; the caller gets `last`."""
         removed = self.storage.remove(ref.resource, ref.namespace, ref.name)
         assert removed is not None
-        return removed
+        meta(last)["resourceVersion"] = str(removed.version)
+        return Entry(last, removed.version)
 
 
 def _take(new: Object, old: Object, field: str) -> None:

@@ -1,0 +1,122 @@
+"""What is refused on the way in, with the words that a diagnosis is made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support.kubeapi import Kube
+from support.kubeobjects import has_condition, job, phase, pod, quota
+
+
+def with_requests(namespace: str, name: str, cpu: str, memory: str) -> dict[str, Any]:
+    made = pod(namespace, "true", name=name, nodeSelector={"no": "such-node"})
+    sizes = {"cpu": cpu, "memory": memory}
+    made["spec"]["containers"][0]["resources"] = {"requests": sizes, "limits": sizes}
+    return made
+
+
+async def ready_quota(kube: Kube, namespace: str, **hard: str) -> None:
+    await kube.created(quota(namespace, **hard))
+    await kube.until("resourcequotas", namespace, "q", lambda o: o["status"].get("used"))
+
+
+async def test_a_pod_beyond_the_quota_is_forbidden_with_the_sum(kube: Kube, namespace: str) -> None:
+    await ready_quota(kube, namespace, requests_cpu="1", pods="5")
+    await kube.created(with_requests(namespace, "one", "600m", "64Mi"))
+    reply = await kube.create(with_requests(namespace, "two", "600m", "64Mi"))
+    assert (reply.status, reply.reason) == (403, "Forbidden")
+    words = "exceeded quota: q, requested: requests.cpu=600m, used: requests.cpu=600m, limited: requests.cpu=1"
+    assert words in reply.message
+
+
+async def test_a_pod_without_requests_is_forbidden_under_a_quota_of_cpu(kube: Kube, namespace: str) -> None:
+    await ready_quota(kube, namespace, requests_cpu="1")
+    reply = await kube.create(pod(namespace, "true"))
+    assert reply.status == 403
+    assert "failed quota: q: must specify requests.cpu for: main" in reply.message
+
+
+async def test_a_quota_counts_itself_free_when_pods_go(kube: Kube, namespace: str) -> None:
+    await ready_quota(kube, namespace, pods="1")
+    await kube.created(with_requests(namespace, "one", "10m", "64Mi"))
+    await kube.until("resourcequotas", namespace, "q", lambda o: o["status"]["used"]["pods"] == "1")
+    await kube.delete("pods", namespace, "one")
+    await kube.until("resourcequotas", namespace, "q", lambda o: o["status"]["used"]["pods"] == "0")
+
+
+async def test_a_finished_pod_does_not_count_against_the_quota(kube: Kube, namespace: str) -> None:
+    await ready_quota(kube, namespace, pods="1")
+    await kube.created(pod(namespace, "true"))
+    await kube.until("pods", namespace, "p", phase("Succeeded"))
+    await kube.until("resourcequotas", namespace, "q", lambda o: o["status"]["used"]["pods"] == "0")
+
+
+async def test_a_refused_pod_of_a_job_shows_only_as_an_event(kube: Kube, namespace: str) -> None:
+    await ready_quota(kube, namespace, pods="0")
+    made = await kube.created(job(namespace, "true"))
+    selector = f"involvedObject.uid={made['metadata']['uid']},reason=FailedCreate"
+    async with kube.watch("events", namespace, fieldSelector=selector) as watch:
+        event = (await watch.next())["object"]
+    assert event["type"] == "Warning"
+    assert "exceeded quota: q" in event["message"]
+    assert not (await kube.get("jobs", namespace, "j")).body["status"].get("conditions")
+
+
+async def test_a_limit_range_gives_defaults_and_sets_a_maximum(kube: Kube, namespace: str) -> None:
+    limit = {"type": "Container", "default": {"cpu": "200m"}, "defaultRequest": {"cpu": "100m"}, "max": {"cpu": "1"}}
+    await kube.created({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "l", "namespace": namespace},
+                        "spec": {"limits": [limit]}})  # fmt: skip
+    made = await kube.created(pod(namespace, "true"))
+    assert made["spec"]["containers"][0]["resources"] == {"limits": {"cpu": "200m"}, "requests": {"cpu": "100m"}}
+    reply = await kube.create(with_requests(namespace, "big", "2", "64Mi"))
+    assert reply.status == 403
+    assert "maximum cpu usage per Container is 1, but limit is 2" in reply.message
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"hostNetwork": True}, "host namespaces (hostNetwork=true)"),
+        ({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}, 'hostPath volumes (volume "v")'),
+        ({"securityContext": {"runAsUser": 0}}, "runAsUser=0 (pod must not set runAsUser=0)"),
+    ],
+    ids=["hostNetwork", "hostPath", "root"],
+)
+async def test_pod_security_restricted_refuses(kube: Kube, namespace: str, change: Any, words: str) -> None:
+    label = {"pod-security.kubernetes.io/enforce": "restricted"}
+    await kube.patch("namespaces", "", namespace, {"metadata": {"labels": label}})
+    assert (await kube.create(pod(namespace, "true"))).status == 201
+    reply = await kube.create(pod(namespace, "true", name="bad", **change))
+    assert (reply.status, reply.reason) == (403, "Forbidden")
+    assert 'violates PodSecurity "restricted:latest": ' in reply.message
+    assert words in reply.message
+
+
+async def test_pod_security_names_every_missing_field_of_a_plain_container(kube: Kube, namespace: str) -> None:
+    label = {"pod-security.kubernetes.io/enforce": "restricted"}
+    await kube.patch("namespaces", "", namespace, {"metadata": {"labels": label}})
+    plain = pod(namespace, "true")
+    del plain["spec"]["containers"][0]["securityContext"]
+    reply = await kube.create(plain)
+    assert (
+        'allowPrivilegeEscalation != false (container "main" must set securityContext.allowPrivilegeEscalation=false), '
+        'unrestricted capabilities (container "main" must set securityContext.capabilities.drop=["ALL"]), '
+        'runAsNonRoot != true (pod or container "main" must set securityContext.runAsNonRoot=true), '
+        'seccompProfile (pod or container "main" must set securityContext.seccompProfile.type to "RuntimeDefault" or '
+        '"Localhost")'
+    ) in reply.message
+
+
+async def test_a_pod_that_fits_no_node_says_so(kube: Kube, namespace: str) -> None:
+    big = pod(namespace, "true")
+    big["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1000"}}
+    made = await kube.created(big)
+    found = await kube.until("pods", namespace, "p", has_condition("PodScheduled", "False"))
+    condition = next(c for c in found["status"]["conditions"] if c["type"] == "PodScheduled")
+    assert condition["reason"] == "Unschedulable"
+    assert "Insufficient cpu" in condition["message"]
+    selector = f"involvedObject.uid={made['metadata']['uid']},reason=FailedScheduling"
+    async with kube.watch("events", namespace, fieldSelector=selector) as watch:
+        assert "nodes are available" in (await watch.next())["object"]["message"]

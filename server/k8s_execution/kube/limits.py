@@ -42,7 +42,7 @@ class KubeLimits:
     watch_min: float = 240.0
     watch_max: float = 300.0
     watch_inactivity: float = 70.0
-    watch_retry: Retry = Retry(base=0.2, cap=30.0)
+    watch_retry: Retry = Retry(base=0.2, cap=10.0)
     watch_stable: float = 5.0
     watch_failures_before_relist: int = 3
     max_event_bytes: int = 8 * 1024 * 1024

@@ -19,14 +19,13 @@ from typing import Any, Generic, NoReturn
 
 from k8s_execution.domain import naming
 from k8s_execution.kube import parse
-from k8s_execution.kube.answers import PassingFault
+from k8s_execution.kube.answers import PassingFault, StatusError
 from k8s_execution.kube.cache import F, FactCache, Key
 from k8s_execution.kube.client import Client
 from k8s_execution.kube.limits import KubeLimits
 from k8s_execution.kube.lines import LineSplitter, LineTooLong
 from k8s_execution.kube.resources import resource
 from k8s_execution.ports.clock import Clock
-from k8s_execution.ports.cluster import Refused, Unreachable
 
 _LOG = logging.getLogger(__name__)
 _TURN = 0.001  # seconds of decoding, then the event loop has its turn
@@ -103,16 +102,18 @@ class Reflector(Generic[F]):
             _LOG.info("%s: listing again: %s", self._path, reason)
             self._position.version = ""
             return True
-        except (Unreachable, Refused) as fault:
+        except (PassingFault, StatusError) as fault:
             self._lose(fault)
             return True
         return False
 
-    def _lose(self, fault: Exception) -> None:
+    def _lose(self, fault: PassingFault | StatusError) -> None:
         _LOG.warning("%s: connection lost: %s", self._path, fault)
         self.trouble = str(fault)
         if self._lost_at is None:
             self._lost_at = self._clock.monotonic()
+        if not fault.status:
+            return  # nobody answered, so nobody said anything about our version
         self._position.failures += 1
         # A version from the future (etcd restored from a backup) is never answered with 410: do not insist on it.
         if self._position.failures % self._limits.watch_failures_before_relist == 0:
@@ -133,7 +134,7 @@ class Reflector(Generic[F]):
                 async for page in pages:
                     version = parse.version(page)
                     await self._collect(page, facts)
-        except Refused as refusal:
+        except StatusError as refusal:
             if refusal.status == 410:
                 raise Expired("the list's continue token expired") from refusal
             raise
@@ -164,7 +165,7 @@ class Reflector(Generic[F]):
         ]
         try:
             stream = await self._client.stream(self._path, query, self._limits.watch_inactivity)
-        except Refused as refusal:
+        except StatusError as refusal:
             if refusal.status == 410:
                 raise Expired("the version is too old") from refusal
             raise

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from k8s_execution.ports.clock import Clock
 Params = Sequence[tuple[str, str]]
 """Query parameters; a name may come more than once."""
 
+_QUERY = re.compile(r"\?\S*")
 _CHUNK = 128 * 1024  # whoever splits a chunk holds the event loop meanwhile; the library's buffer holds megabytes
 
 NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError)
@@ -220,5 +222,6 @@ def _keep_alive(response: aiohttp.ClientResponse) -> None:
 
 
 def _describe(error: BaseException) -> str:
-    """The kind and text of a network error; such texts name addresses, never headers or bodies."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    """The kind and text of a network error: it names addresses, and no query, which may hold a command."""
+    text = _QUERY.sub("", str(error))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from k8s_execution.kube.answers import PassingFault, StatusError
 from k8s_execution.kube.client import Client
+from k8s_execution.kube.kubeconfig import KubeConfig
 from k8s_execution.kube.transport import open_transport
 from k8s_execution.ports.cluster import Refused, Unreachable
 from unit.kube.conftest import LIMITS, FalseClock, ProcessClock
@@ -183,6 +185,24 @@ async def test_no_body_reaches_a_log(api: FakeApi, client: Client, caplog: pytes
     with pytest.raises(StatusError):
         await client.post(CONFIG_MAPS, BODY)
     assert "s3cret" not in caplog.text
+
+
+async def test_errors_of_the_network_do_not_quote_the_query(executor: ThreadPoolExecutor) -> None:
+    """It may hold a command, and messages reach logs."""
+    limits = replace(LIMITS, connect_timeout=0.05, request_timeout=0.1, attempts=1)
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    backlog = [socket.create_connection(listener.getsockname()) for _ in range(1)]
+    config = KubeConfig(server=f"http://127.0.0.1:{listener.getsockname()[1]}")
+    try:
+        async with open_transport(config, limits, ProcessClock(), executor) as transport:
+            with pytest.raises(Unreachable) as caught:
+                await Client(transport, limits, ProcessClock()).get("/api/v1/pods", [("command", "s3cret")])
+    finally:
+        for each in (*backlog, listener):
+            each.close()
+    assert "s3cret" not in str(caught.value)
 
 
 async def test_pages_follow_the_continue_token_and_adapt(api: FakeApi, executor: ThreadPoolExecutor) -> None:

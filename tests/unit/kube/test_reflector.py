@@ -243,7 +243,7 @@ async def test_events_split_over_chunks_are_joined(api: FakeApi, executor: Threa
     await reflecting(api, executor, test)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503, 0])
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503])
 async def test_a_server_that_fails_is_asked_again_with_pauses(
     api: FakeApi, executor: ThreadPoolExecutor, status: int
 ) -> None:
@@ -257,6 +257,20 @@ async def test_a_server_that_fails_is_asked_again_with_pauses(
         await until(lambda: api.faults[0].times == 0)
         await running.settled()
         assert running.reflector.relists >= 2
+
+    await reflecting(api, executor, test)
+
+
+async def test_a_dead_connection_costs_no_list(api: FakeApi, executor: ThreadPoolExecutor) -> None:
+    """Nobody answered, so the version is as good as before."""
+
+    async def test(running: Running) -> None:
+        api.faults.append(Fault("watch=true", status=0, times=9))
+        api.put("pods", pod("a"))
+        api.cut_watches()
+        await until(lambda: api.faults[0].times == 0)
+        await running.settled()
+        assert running.reflector.relists == 1
 
     await reflecting(api, executor, test)
 

@@ -52,22 +52,18 @@ def build(specification: Specification) -> Graph:
 
 def cycle(waits: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
     """One circle of names that wait for each other, its first name repeated at the end; empty if there is none."""
-    done: set[str] = set()
-    for start in waits:
-        path: list[str] = []
-        iterators = [iter((start,))]
-        while iterators:
-            name = next(iterators[-1], None)
-            if name is None:
-                iterators.pop()
-                if path:
-                    done.add(path.pop())
-            elif name in path:
-                return (*path[path.index(name) :], name)
-            elif name in waits and name not in done:
-                path.append(name)
-                iterators.append(iter(waits[name]))
-    return ()
+    stuck = {name: [n for n in after if n in waits] for name, after in waits.items()}
+    while free := [name for name, after in stuck.items() if not any(n in stuck for n in after)]:
+        for name in free:
+            del stuck[name]
+    if not stuck:
+        return ()
+    path: list[str] = []
+    name = next(iter(stuck))
+    while name not in path:
+        path.append(name)
+        name = next(n for n in stuck[name] if n in stuck)
+    return (*path[path.index(name) :], name)
 
 
 def _reachable(applications: Mapping[str, Iterable[str]], hooks: Mapping[str, Iterable[str]]) -> set[str]:

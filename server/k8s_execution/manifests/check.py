@@ -9,15 +9,14 @@ from elsewhere and parameters change texts after the wire has seen them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from k8s_execution.domain.faults import Problem
 from k8s_execution.domain.plan import Specification
 from k8s_execution.domain.redaction import Masker
-from k8s_execution.manifests import references
+from k8s_execution.manifests import references, review
 from k8s_execution.manifests.rules import applications, environment, order, policy, steps
 from k8s_execution.manifests.rules.findings import Findings
-from k8s_execution.ports.manifests import FORBIDDEN_EGRESS
+from k8s_execution.ports.manifests import FORBIDDEN_EGRESS, Review
 
 MOST_PROBLEMS = 200
 
@@ -36,9 +35,11 @@ class Checker:
         resolved, unknown = references.resolve(specification)
         told = {p.field for p in unknown}
         problems = [*unknown, *(p for p in check(resolved, secrets, self._forbidden) if p.field not in told)]
-        masker = Masker(secrets.values())
-        shown = [replace(p, value=masker.mask_text(p.value), field=masker.mask_text(p.field)) for p in problems]
-        return resolved, shown[:MOST_PROBLEMS]
+        mask = Masker(secrets.values()).mask_text
+        return resolved, [
+            Problem(mask(p.field), mask(p.value), p.rule, mask(p.message), mask(p.hint))
+            for p in problems[:MOST_PROBLEMS]
+        ]
 
 
 def check(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,8 +17,8 @@ from k8s_execution.manifests.shapes import Fields, Items, Shape, breaches
 from unit.manifests.samples import NAMESPACE, everything, of_kind
 
 OBJECTS = everything()
-POD_PATHS = """
-import inspect, json, re, sys
+LIST_PATHS = """
+import json, re, sys
 from kubernetes_asyncio.client import models
 
 def paths(kind, at, seen):
@@ -29,8 +31,29 @@ def paths(kind, at, seen):
         if below[:2] == "V1" and below not in seen:
             yield from paths(below, path, seen | {below})
 
-print(json.dumps(list(paths("V1PodSpec", [], {"V1PodSpec"}))))
+print(json.dumps({kind: list(paths(kind, [], {kind})) for kind in sys.argv[1:]}))
 """
+"""Lists the field paths of Kubernetes' own description; a process of its own, because it loads every model."""
+
+
+@functools.cache
+def described() -> dict[str, list[list[str]]]:
+    """The paths of a pod spec and of every kind on the list, through lists and mappings."""
+    kinds = ["V1PodSpec", *(f"V1{kind}" for _, kind in KINDS)]
+    command = [sys.executable, "-c", LIST_PATHS, *kinds]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    found: dict[str, list[list[str]]] = json.loads(listing.stdout)
+    return found
+
+
+def named(shape: Shape, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths that the allow-list names."""
+    if isinstance(shape, Items):
+        yield from named(shape.shape, at)
+    if isinstance(shape, Fields):
+        for name, inner in shape.fields.items():
+            yield (*at, name)
+            yield from named(inner, (*at, name))
 
 
 def job() -> dict[str, Any]:
@@ -60,9 +83,7 @@ def test_everything_that_is_rendered_is_allowed(body: dict[str, Any]) -> None:
 
 
 def test_every_path_of_a_pod_spec_that_is_not_on_the_list_is_refused() -> None:
-    """Paths are those of Kubernetes' own description, read from the generated models in a process of their own."""
-    listing = subprocess.run([sys.executable, "-c", POD_PATHS], capture_output=True, text=True, check=True, timeout=120)
-    paths: list[list[str]] = json.loads(listing.stdout)
+    paths = described()["V1PodSpec"]
     refused = [p for p in paths if not holds(POD_SPEC, p)]
     assert len(paths) > 800
     assert len(refused) > 700
@@ -70,6 +91,14 @@ def test_every_path_of_a_pod_spec_that_is_not_on_the_list_is_refused() -> None:
         assert any("is not allowed" in b or "is no" in b or "is n" in b for b in breaches(example(path), POD_SPEC)), (
             path
         )
+
+
+@pytest.mark.parametrize(("version", "kind"), list(KINDS))
+def test_every_path_on_the_list_is_one_that_kubernetes_knows(version: str, kind: str) -> None:
+    known = {tuple(path) for path in described()[f"V1{kind}"]}
+    fields = {path for path in named(KINDS[version, kind]) if "/" not in path[-1]}  # a slash: the key of a label
+    amounts = {path for path in fields if path[-2:-1] in {("hard",), ("requests",), ("limits",)}}
+    assert fields - amounts <= known
 
 
 POD_ATTACKS: list[tuple[str, Any]] = [

@@ -174,6 +174,7 @@ CASES: list[tuple[Specification, str, str]] = [
     (with_application(security=Security(run_as_user=2**31)), f"{APP}.security.run_as_user", "security.user"),
     # environment
     (with_environment(env={"": "x"}), "environment.env.", "variable.form"),
+    (with_environment(env={f"X{i}": "a" * 30_000 for i in range(9)}), "environment.env", "container.size"),
     (with_environment(env={"API_TOKEN": "x"}), "environment.secrets.API_TOKEN", "secret.twice"),
     (with_suite(env={"API_TOKEN": "x"}), "environment.secrets.API_TOKEN", "secret.twice"),
     (with_environment(secrets=("OTHER",)), "environment.secrets.OTHER", "secret.value"),

@@ -10,8 +10,10 @@ from k8s_execution.domain import naming
 from k8s_execution.domain.plan import Resources
 from k8s_execution.manifests.rules.findings import CPU, PROCESS_TEXT, SIZE, WORD, Findings
 
-ENVIRONMENT_BYTES = 512 * 1024
-"""All variables and words of one container: an object in etcd holds at most 1.5 MiB, a process's start 2 MiB."""
+CONTAINER_BYTES = 512 * 1024
+SHARED_BYTES = 256 * 1024
+"""Variables and words of one container, and variables of all: an object in etcd holds at most 1.5 MiB, and a process
+starts with at most 2 MiB, secrets included."""
 
 _COMPARED = 200
 _SYSTEM = ("/proc", "/sys", "/dev", "/var/run/secrets", "/run/secrets", naming.SHARED_PATH)
@@ -43,11 +45,11 @@ def resources(found: Findings, path: str, wanted: Resources) -> None:
         found.add(f"{path}.shm_size", wanted.shm_size, "resources.shm", text, "raise memory_limit or lower shm_size")
 
 
-def size(found: Findings, path: str, texts: Iterable[str]) -> None:
-    """Everything that goes into a container's start, together."""
+def size(found: Findings, path: str, texts: Iterable[str], most: int = CONTAINER_BYTES) -> None:
+    """The variables and words of one container, or those of all, together."""
     total = sum(len(text.encode("utf-8", "surrogatepass")) + 1 for text in texts)
-    if total > ENVIRONMENT_BYTES:
-        message = f"variables and words of one container must be at most {ENVIRONMENT_BYTES} bytes together"
+    if total > most:
+        message = f"variables and words must be at most {most} bytes together"
         found.add(path, total, "container.size", message, "put long values into environment.files")
 
 

@@ -24,6 +24,7 @@ def check(found: Findings, specification: Specification, secrets: Mapping[str, s
     """All of the environment but its applications and quota."""
     environment = specification.environment
     found.variables("environment.env", environment.env)
+    containers.size(found, "environment.env", (*environment.env, *environment.env.values()), containers.SHARED_BYTES)
     _secrets(found, specification, secrets)
     found.count("environment.files", environment.files, 64)
     _files(found, "environment.files", environment.files)

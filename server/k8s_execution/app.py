@@ -29,6 +29,7 @@ from k8s_execution.engine.tools import Tools
 from k8s_execution.engine.workqueue import WorkQueue
 from k8s_execution.evidence.archive import LocalArchive
 from k8s_execution.evidence.keeper import ObjectKeeper
+from k8s_execution.evidence.output import OutputFile
 from k8s_execution.evidence.pods import PodCollector
 from k8s_execution.logs.collector import LogManager
 from k8s_execution.logs.cursor import SignedCursors
@@ -122,7 +123,9 @@ async def _with_cluster(settings: Settings, core: Core, kubeconfig: Path, ready:
     config = load_kubeconfig(kubeconfig, settings.context)
     async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(open_cluster(config, tasks, clock=core.clock, executor=core.executor))
-        logs = await stack.enter_async_context(LogManager(cluster, core.journals, cap=settings.log_limit_bytes))
+        logs = await stack.enter_async_context(
+            LogManager(cluster, core.journals, cap=settings.log_limit_bytes, fill=OutputFile(cluster).read)
+        )
         await cluster.wait_synced()
         sweeper = Sweeper(core.store, cluster, core.clock, core.installation)
         workers = _start_engine(settings, core, cluster, logs, sweeper, tasks)

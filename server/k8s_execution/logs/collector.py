@@ -11,18 +11,21 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from k8s_execution.domain.facts import LogProgress, PodFact
+from k8s_execution.domain.naming import STEP_CONTAINER
 from k8s_execution.domain.redaction import Masker
 from k8s_execution.logs.batching import Batcher, CapReached
+from k8s_execution.logs.fill import ReadFrom
 from k8s_execution.logs.gaps import GapReason
 from k8s_execution.logs.segments import Journal, JournalStore
 from k8s_execution.logs.tail import Pace, Run, Tail
 from k8s_execution.logs.targets import Target, targets
 from k8s_execution.ports.cluster import ContainerLogs
-from k8s_execution.ports.logs import LogStream, LogSummary
+from k8s_execution.ports.logs import Fill, LogStream, LogSummary
 from k8s_execution.runtime.backoff import delay
 
 logger = logging.getLogger(__name__)
@@ -70,9 +73,12 @@ class ExecutionLogs:
 class LogManager:
     """Fulfils `ports.logs.LogCollector`; enter it to start, leave it to end every follow."""
 
-    def __init__(self, logs: ContainerLogs, store: JournalStore, *, cap: int, pace: Pace | None = None) -> None:
-        """`cap` bounds one execution's journal in bytes."""
+    def __init__(
+        self, logs: ContainerLogs, store: JournalStore, *, cap: int, pace: Pace | None = None, fill: Fill | None = None
+    ) -> None:
+        """`cap` bounds one execution's journal in bytes; `fill` reads a step's output file where its log has a gap."""
         self._logs = logs
+        self._fill = fill
         self._store = store
         self._cap = cap
         self._pace = pace or Pace()
@@ -178,14 +184,24 @@ class LogManager:
         journal, masker = logs.journal, logs.masker
         if journal is None or journal.summary is not None or masker is None:
             return
-        for target in (t for pod in logs.pods for t in targets(pod)):
+        for pod, target in ((p, t) for p in logs.pods for t in targets(p)):
             known = logs.follows.get(target.stream)
             if known is not None:
                 known.run.update(target)
             elif not journal.state(target.stream).ended:
-                logs.follows[target.stream] = self._start(logs.id, target, journal, masker)
+                file = self._file_of(pod, target)
+                logs.follows[target.stream] = self._start(logs.id, target, journal, masker, file)
 
-    def _start(self, execution_id: str, target: Target, journal: Journal, masker: Masker) -> Follow:
+    def _file_of(self, pod: PodFact, target: Target) -> ReadFrom | None:
+        """Only what a step's own container prints is also in a file, and only of its first run."""
+        stream = target.stream
+        if self._fill is None or not stream.step or stream.container != STEP_CONTAINER or stream.restart:
+            return None
+        return partial(self._fill, pod)
+
+    def _start(
+        self, execution_id: str, target: Target, journal: Journal, masker: Masker, file: ReadFrom | None
+    ) -> Follow:
         batcher = Batcher(
             journal,
             target.stream,
@@ -196,10 +212,10 @@ class LogManager:
         )
         follow = Follow(Run(target, self._pace), batcher)
         name = f"log {target.stream.pod}/{target.stream.container}#{target.stream.restart}"
-        follow.task = self._tasks.create_task(self._contained(follow, journal, masker), name=name)
+        follow.task = self._tasks.create_task(self._contained(follow, journal, masker, file), name=name)
         return follow
 
-    async def _contained(self, follow: Follow, journal: Journal, masker: Masker) -> None:
+    async def _contained(self, follow: Follow, journal: Journal, masker: Masker, file: ReadFrom | None) -> None:
         """The tail, started again from the journal after a fault; a fault here is nobody else's."""
         self._open_tails += 1
         attempt = 0
@@ -208,7 +224,7 @@ class LogManager:
             while True:
                 token = journal.state(stream).token
                 try:
-                    return await Tail(self._logs, follow.run, token, masker, follow.batcher).run()
+                    return await Tail(self._logs, follow.run, token, masker, follow.batcher, file).run()
                 except Exception:  # the border that contains one tail's fault; it is logged and tried again
                     logger.exception("following %s/%s failed; trying again", stream.pod, stream.container)
                 follow.batcher.close()

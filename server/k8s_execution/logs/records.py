@@ -8,7 +8,7 @@ The journal of an execution is a sequence of frames, nothing else. A frame, all 
       stream_bytes u16           length of the stream's JSON
       lines u32, partials u32
       first_sequence u64
-      token i64 u32 u32 i64      time, count, fragments, latest: where the stream goes on behind this batch (`resume`)
+      token i64 u32 u32 i64 i64  time, count, fragments, latest, raw: where the stream goes on behind it (`resume`)
       stream                     JSON of `LogStream`, so that every frame can be read alone
       times                      lines x i64, ns since the epoch
       partial                    partials x u32, which lines have no newline
@@ -34,7 +34,7 @@ from k8s_execution.logs.resume import Token
 from k8s_execution.ports.logs import LogBatch, LogGap, LogLine, LogStream
 
 HEAD = struct.Struct("<II")
-_BODY = struct.Struct("<BHIIQqIIq")
+_BODY = struct.Struct("<BHIIQqIIqq")
 LARGEST = 64 * 1024 * 1024
 """No frame is longer: a greater length is damage."""
 
@@ -123,7 +123,7 @@ def encode(record: Record) -> bytes:
     body = b"".join((
         _BODY.pack(
             record.flags, len(stream), len(columns.times), len(columns.partial), record.first_sequence,
-            token.time, token.count, token.fragments, token.latest,
+            token.time, token.count, token.fragments, token.latest, token.raw,
         ),
         stream, _integers("q", columns.times), _integers("I", columns.partial), record.note or columns.text,
     ))  # fmt: skip

@@ -21,12 +21,14 @@ class Token:
 
     `count` lines began at exactly `time`; of the last of them `fragments` pieces are stored and more are to come
     (0: it is complete). `latest` is the greatest time seen, which is more than `time` only if the clock stepped back.
+    `raw` is how many bytes of the log lie before the place, newlines included; -1 once a loss made it unknown.
     """
 
     time: int = 0
     count: int = 0
     fragments: int = 0
     latest: int = 0
+    raw: int = 0
 
     @property
     def empty(self) -> bool:
@@ -50,11 +52,14 @@ class OverlapMissing(Exception):
 class Resume:
     """Passes what is new of one read, in order; `token` always names the place behind what was passed."""
 
-    def __init__(self, token: Token, *, accept_loss: bool = False) -> None:
-        """Start behind `token`; with `accept_loss` a missing overlap is noted in `lost` instead of raised."""
+    def __init__(self, token: Token, *, accept_loss: bool = False, overlaps: bool = True) -> None:
+        """Start behind `token`; with `accept_loss` a missing overlap is noted in `lost` instead of raised.
+
+        `overlaps` is False for a read that begins exactly at the token.
+        """
         self.token = token
         self.lost = False
-        self.searching = not token.empty
+        self.searching = overlaps and not token.empty
         self._accept_loss = accept_loss
         self._met = 0  # lines at exactly the token's time met so far
         self._skip: int | None = 0  # fragments of the current line still to skip; None: all of them
@@ -68,7 +73,7 @@ class Resume:
         if not piece.times:
             return None
         self._skip = 0
-        self._advance(piece.times)
+        self._advance(piece)
         return piece
 
     def end_of_log(self) -> None:
@@ -101,6 +106,7 @@ class Resume:
         if not self._accept_loss:
             raise OverlapMissing
         self.lost, self.searching = True, False
+        self.token = replace(self.token, raw=-1)
 
     def _fragment(self, piece: Fragment) -> Fragment | None:
         if self.searching:
@@ -120,20 +126,23 @@ class Resume:
         self._advance_fragment(piece)
         return piece
 
-    def _advance(self, times: list[int]) -> None:
+    def _advance(self, lines: Lines) -> None:
+        times, token = lines.times, self.token
         last = times[-1]
         same = 1
         while same < len(times) and times[-1 - same] == last:
             same += 1
-        if same == len(times) and last == self.token.time:
-            same += self.token.count
-        self.token = Token(last, same, 0, max(self.token.latest, *times))
+        if same == len(times) and last == token.time:
+            same += token.count
+        raw = token.raw if token.raw < 0 else token.raw + sum(map(len, lines.data)) + len(times)
+        self.token = Token(last, same, 0, max(token.latest, *times), raw)
 
     def _advance_fragment(self, piece: Fragment) -> None:
         token = self.token
+        raw = token.raw if token.raw < 0 else token.raw + len(piece.data) + piece.newline
         stored = 0 if piece.last else (1 if piece.first else token.fragments + 1)
         if not piece.first:
-            self.token = replace(token, fragments=stored)
+            self.token = replace(token, fragments=stored, raw=raw)
             return
         count = token.count + 1 if piece.time == token.time else 1
-        self.token = Token(piece.time, count, stored, max(token.latest, piece.time))
+        self.token = Token(piece.time, count, stored, max(token.latest, piece.time), raw)

@@ -4,7 +4,8 @@ A read that ends is no proof that the container ended: rotation, proxies and the
 The log is at its end when the container is known to be terminated and a later read of all there is brings nothing
 new. Anything else is read again behind the last stored line (`resume`), at a bounded rate. A read that does not hold
 that line shows a rotation, or the log of the container's next run; facts decide which, and lines are stored only
-then. It must not decide what to follow (`targets`) and survives no fault of its own: `collector` contains it.
+then. What a rotation took is read from the step's output file (`fill`), or is a gap. It must not decide what to
+follow (`targets`) and survives no fault of its own: `collector` contains it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from enum import Enum, auto
 
 from k8s_execution.domain.redaction import Masker
 from k8s_execution.logs.batching import Batcher, CapReached
-from k8s_execution.logs.framing import Framer, Piece
+from k8s_execution.logs.fill import NotTheSame, ReadFrom, stamped
+from k8s_execution.logs.framing import Framer, Lines, Piece
 from k8s_execution.logs.gaps import GapReason
 from k8s_execution.logs.resume import OverlapMissing, Resume, Token
 from k8s_execution.logs.targets import Source, Target
-from k8s_execution.ports.cluster import ContainerLogs, LogGone, LogNotReady, LogRequest, Unreachable
+from k8s_execution.ports.cluster import ContainerLogs, ExecFailed, LogGone, LogNotReady, LogRequest, Unreachable
 from k8s_execution.runtime.backoff import delay
+
+FILE_TRIES = 5
+"""Failed looks into the output file of a terminated step after which its rest is given up."""
 
 SLICE = 32 * 1024
 """Bytes worked on in one step of the event loop (about 1 ms)."""
@@ -34,7 +39,7 @@ class Pace:
 
     `quiet`: a silent follow is opened again (a frozen connection looks the same); `drained`: a silent follow of a
     terminated container is given up; `stalled`: so is a read to the present end; `settle`: how long a read without
-    overlap waits for facts of a restart.
+    overlap waits for facts of a restart; `look`: between looks into a step's output file.
     """
 
     first_retry: float = 0.25
@@ -43,6 +48,7 @@ class Pace:
     drained: float = 2.0
     stalled: float = 30.0
     settle: float = 5.0
+    look: float = 1.0
 
 
 class Run:
@@ -88,14 +94,26 @@ class _Outcome(Enum):
     NOT_READY = auto()
     GONE = auto()
     NO_OVERLAP = auto()
+    NOT_THE_SAME = auto()
 
 
 class Tail:
     """One follow; `run` returns when the stream's end is in the journal."""
 
-    def __init__(self, logs: ContainerLogs, run: Run, token: Token, masker: Masker, batcher: Batcher) -> None:
-        """Go on behind `token`; `batcher` writes what is new."""
+    def __init__(
+        self,
+        logs: ContainerLogs,
+        run: Run,
+        token: Token,
+        masker: Masker,
+        batcher: Batcher,
+        file: ReadFrom | None = None,
+    ) -> None:
+        """Go on behind `token`; `batcher` writes what is new; `file` is what fills a gap, where there is one."""
         self._logs = logs
+        self._file = file
+        self._from_file = False
+        self._last = b"\n"  # the last bytes stored, as far as they are known
         self._run = run
         self._masker = masker
         self._batcher = batcher
@@ -111,9 +129,8 @@ class Tail:
         try:
             while not await self._round():
                 pass
-        except (
-            CapReached
-        ):  # nothing more is kept, so nothing more is read; the stream still ends when the container does
+        except CapReached:
+            # Nothing more is kept, so nothing more is read; the stream still ends when the container does.
             while not (self._run.target.terminated or self._run.finishing):
                 await self._changed(None)
         self._batcher.end()
@@ -137,8 +154,12 @@ class Tail:
                 pass
             case _Outcome.NO_OVERLAP:
                 await self._doubt(target)
+            case _Outcome.NOT_THE_SAME:
+                self._file, self._from_file, self._accept_loss = None, False, True
             case _Outcome.GONE:
                 return self._lost()
+            case _ if self._from_file:
+                return await self._look_again(outcome, target)
             case _Outcome.NOT_READY if finishing and not target.terminated:
                 return self._resume.token.empty or self._lost()
             case _:
@@ -146,24 +167,17 @@ class Tail:
         return False
 
     async def _read(self, target: Target, *, follow: bool) -> _Outcome:
-        stream, token = target.stream, self._resume.token
-        request = LogRequest(
-            namespace=target.namespace,
-            pod=stream.pod,
-            container=stream.container,
-            follow=follow,
-            previous=target.source is Source.PREVIOUS,
-            since=token.since,
-        )
+        token = self._resume.token
+        follow = follow and not self._from_file
         self._fresh = False
         self._framer = Framer(self._masker.cut, self._masker.longest)
-        self._resume = Resume(token, accept_loss=self._accept_loss)
+        self._resume = Resume(token, accept_loss=self._accept_loss, overlaps=not self._from_file)
         self._reads += 1
         limit = asyncio.timeout(self._patience(follow))
         try:
             async with limit:
                 self._run.following = limit if follow else None
-                await self._consume(self._logs.read(request), limit, follow)
+                await self._consume(self._open(target, token, follow), limit, follow)
         except TimeoutError:
             return _Outcome.SILENT if limit.expired() else _Outcome.CUT
         except OverlapMissing:
@@ -172,11 +186,37 @@ class Tail:
             return _Outcome.NOT_READY
         except LogGone:
             return _Outcome.GONE
-        except Unreachable:
+        except NotTheSame:
+            return _Outcome.NOT_THE_SAME
+        except (Unreachable, ExecFailed):
             return _Outcome.CUT
         finally:
             self._run.following = None
         return _Outcome.ENDED
+
+    def _open(self, target: Target, token: Token, follow: bool) -> AsyncIterable[bytes]:
+        if self._from_file and self._file is not None:
+            before = self._last if token.raw else b""
+            return stamped(self._file, token.raw, before, token.time)
+        request = LogRequest(
+            namespace=target.namespace,
+            pod=target.stream.pod,
+            container=target.stream.container,
+            follow=follow,
+            previous=target.source is Source.PREVIOUS,
+            since=token.since,
+        )
+        return self._logs.read(request)
+
+    async def _look_again(self, outcome: _Outcome, target: Target) -> bool:
+        """After a look into the output file that brought no end; whether the file cannot be had any more."""
+        if outcome is not _Outcome.ENDED:
+            self._failures += 1
+        if target.terminated and self._failures >= FILE_TRIES:
+            self._batcher.gap(GapReason.ROTATED)
+            return True
+        await self._changed(self._run.pace.look)
+        return False
 
     async def _consume(self, chunks: AsyncIterable[bytes], limit: asyncio.Timeout, follow: bool) -> None:
         loop = asyncio.get_running_loop()
@@ -207,6 +247,7 @@ class Tail:
             if new is not None:
                 self._fresh = True
                 self._batcher.add(new, self._resume.token)
+                self._last = new.data[-1] + b"\n" if isinstance(new, Lines) else new.data + b"\n" * new.newline
 
     def _may_be_another_run(self) -> bool:
         """A second read of a run that had said nothing: there is no line by which to recognise it."""
@@ -230,7 +271,10 @@ class Tail:
                 await self._changed(until - loop.time())
             if self._run.target.source is not Source.CURRENT:
                 return
-        self._accept_loss = True
+        if self._file is not None and self._resume.token.raw >= 0:
+            self._from_file = True
+        else:
+            self._accept_loss = True
 
     def _lost(self) -> bool:
         self._batcher.gap(GapReason.GONE)

@@ -24,11 +24,13 @@ from k8s_execution.domain.facts import PodFact
 from k8s_execution.domain.plan import BundleSource, ConfigFile, InlineSource, StepKind
 from k8s_execution.domain.redaction import Masker
 from k8s_execution.domain.testcase import count
+from k8s_execution.evidence.output import OutputFile
 from k8s_execution.evidence.pods import TAIL_BYTES, PodCollector
 from k8s_execution.evidence.source import pack_inline
 from k8s_execution.ports.archive import Archive
-from k8s_execution.ports.cluster import Exec, ExecFailed
+from k8s_execution.ports.cluster import Exec, ExecFailed, LogGone
 from k8s_execution.ports.evidence import StepCollector
+from k8s_execution.ports.logs import Fill
 from support import build
 from unit.evidence.fakes import AgentExec, MemoryArchive, ScriptedExec, ScriptedStream
 from unit.evidence.test_tarstream import tar
@@ -154,6 +156,29 @@ async def test_stopping_ends_the_running_step(agent: Path, tmp_path: Path, execu
         await running
     collected = await service.collect(EXECUTION, KEY, POD)
     assert collected.record is not None and collected.record.stopped
+
+
+async def test_the_output_file_is_read_from_an_offset(agent: Path, tmp_path: Path) -> None:
+    await run_agent(agent, tmp_path, "install")
+    step = {"command": ["printf", "%s", "0123456789"], "merge": True}
+    await run_agent(agent, tmp_path, "run", step=step)
+    fill: Fill = OutputFile(AgentExec(agent, tmp_path)).read
+    assert [b"".join([c async for c in fill(POD, at)]) for at in (0, 7, 10, 99)] == [b"0123456789", b"789", b"", b""]
+
+
+async def test_an_output_file_that_lacks_the_rest_says_so(agent: Path, tmp_path: Path) -> None:
+    await run_agent(agent, tmp_path, "install")
+    step = {"command": ["printf", "%s", "0123456789"], "merge": True, "output_limit": 4}
+    await run_agent(agent, tmp_path, "run", step=step)
+    read: list[bytes] = []
+
+    async def collect() -> None:
+        async for chunk in OutputFile(AgentExec(agent, tmp_path)).read(POD, 1):
+            read.append(chunk)  # noqa: PERF401 - what came before the fault counts
+
+    with pytest.raises(LogGone):
+        await collect()
+    assert b"".join(read) == b"123"
 
 
 def _with_bundle(identity: str) -> Any:

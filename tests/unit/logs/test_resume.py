@@ -22,7 +22,7 @@ def again(resume: Resume, times: list[int]) -> list[bytes]:
 
 
 def test_the_token_counts_lines_at_exactly_its_time() -> None:
-    assert seen(5, 7, 7, 7) == Token(7, 3, 0, 7)
+    assert seen(5, 7, 7, 7) == Token(7, 3, 0, 7, raw=4)
 
 
 def test_lines_with_the_same_nanosecond_are_told_apart() -> None:

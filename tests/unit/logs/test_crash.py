@@ -1,0 +1,48 @@
+"""A process that is killed while it appends: what it appended is there, whole, and the next one goes on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from k8s_execution.logs.segments import Journal, JournalStore
+from unit.logs.test_segments import STREAM, read, write
+
+WRITER = """
+import sys
+from pathlib import Path
+from k8s_execution.logs.records import Columns
+from k8s_execution.logs.resume import Token
+from k8s_execution.logs.segments import Journal
+from k8s_execution.ports.logs import LogStream
+stream = LogStream(pod="p", container="c", application="api", attempt=2, shard=1, restart=3)
+journal = Journal(Path(sys.argv[1]))
+number = 0
+while True:
+    lines = [b"%d" % (number + i) for i in range(50)]
+    journal.append_lines(stream, Columns([number] * 50, b"\\n".join(lines)), Token(number, 50, 0, number))
+    number += 50
+    print(number, flush=True)
+"""
+
+
+async def test_what_was_appended_before_a_kill_is_there(store: JournalStore, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "x1")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said = int(line)
+            if said >= 5000:
+                break
+        process.send_signal(signal.SIGKILL)
+    journal = await store.open("x1")
+    assert isinstance(journal, Journal)
+    assert journal.lines >= said
+    write(journal, b"the next owner's")
+    batches = await read(store, "x1")
+    lines = [line.data for b in batches for line in b.lines]
+    assert lines[:-1] == [b"%d" % i for i in range(journal.lines - 1)]
+    assert journal.state(STREAM).next_sequence == journal.lines
+    await store.close("x1")

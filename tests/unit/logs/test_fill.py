@@ -1,0 +1,131 @@
+"""Gaps filled from a step's output file: exactly what was rotated away, or a gap where that is not certain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from k8s_execution.domain.facts import ContainerState, PodFact
+from k8s_execution.domain.redaction import Masker
+from k8s_execution.logs.collector import LogManager
+from k8s_execution.logs.fill import stamped
+from k8s_execution.logs.framing import Framer
+from k8s_execution.logs.segments import JournalStore
+from k8s_execution.logs.tail import Pace
+from k8s_execution.ports.cluster import ExecFailed, LogGone
+from k8s_execution.ports.logs import LogBatch
+from unit.logs.conditions import until
+from unit.logs.scripted import BASE, End, Read, ScriptedLogs, container, pod
+from unit.logs.test_framing import flat
+from unit.logs.test_segments import read
+from unit.logs.test_tail import all_ended, contiguous, gaps
+
+FAST = Pace(first_retry=0.001, longest_retry=0.005, quiet=0.05, drained=0.02, stalled=1.0, settle=0.02, look=0.002)
+RUNNING = pod(container(name="step"), step="s")
+ENDED = pod(container(ContainerState.TERMINATED, name="step", exit_code=0), step="s")
+TRUTH = [(BASE + i * 10**8, b"2026-01-01T00:00:00Z INFO %d" % i) for i in range(30)]
+
+
+@dataclass
+class File:
+    """The output file as the collector shows it; `fault` ends every read."""
+
+    data: bytes
+    fault: Exception | None = None
+    reads: int = 0
+
+    async def read(self, seen: PodFact, offset: int) -> AsyncIterator[bytes]:
+        self.reads += 1
+        for at in range(offset, len(self.data), 50):
+            yield self.data[at : at + 50]
+        if self.fault is not None:
+            raise self.fault
+
+
+def raw(lines: list[tuple[int, bytes]]) -> bytes:
+    return b"".join(d + b"\n" for _, d in lines)
+
+
+async def collect(store: JournalStore, logs: ScriptedLogs, file: File) -> list[LogBatch]:
+    async with asyncio.timeout(20), LogManager(logs, store, cap=1 << 30, pace=FAST, fill=file.read) as manager:
+        manager.observe("x1", [RUNNING], Masker(()))
+        await until(lambda: file.reads > 1 or len(logs.requests) > 2 or all_ended(manager))
+        await manager.seal("x1", [ENDED], 5)
+    return await read(store, "x1")
+
+
+def rotated() -> ScriptedLogs:
+    return ScriptedLogs(TRUTH, [Read(10), Read(25, rotated=15)], rotated=15)
+
+
+async def test_what_was_rotated_away_is_read_from_the_file(store: JournalStore) -> None:
+    batches = await collect(store, rotated(), File(raw(TRUTH)))
+    assert b"".join(line.data + b"\n" for b in batches for line in b.lines) == raw(TRUTH)
+    assert gaps(batches) == [] and contiguous(batches)
+
+
+async def test_lines_from_the_file_have_the_time_of_the_line_before(store: JournalStore) -> None:
+    batches = await collect(store, rotated(), File(raw(TRUTH)))
+    assert {line.time for line in [x for b in batches for x in b.lines][10:]} == {TRUTH[9][0]}
+
+
+async def test_a_file_that_is_not_the_log_is_not_believed(store: JournalStore) -> None:
+    batches = await collect(store, rotated(), File(b"other\n" + raw(TRUTH)))
+    assert gaps(batches) == ["LOG_ROTATED"] and contiguous(batches)
+    assert [line.data for b in batches for line in b.lines] == [d for _, d in TRUTH[:10] + TRUTH[15:]]
+
+
+async def test_a_file_that_is_shorter_than_the_log_is_not_believed(store: JournalStore) -> None:
+    assert gaps(await collect(store, rotated(), File(raw(TRUTH[:5])))) == ["LOG_ROTATED"]
+
+
+async def test_a_file_that_does_not_hold_the_rest_is_a_gap(store: JournalStore) -> None:
+    batches = await collect(store, rotated(), File(raw(TRUTH[:20]), LogGone("truncated")))
+    assert gaps(batches) == ["LOG_GONE"]
+    assert [line.data for b in batches for line in b.lines] == [d for _, d in TRUTH[:20]]
+
+
+async def test_a_collector_that_cannot_be_reached_is_a_gap(store: JournalStore) -> None:
+    batches = await collect(store, rotated(), File(b"", ExecFailed("no route")))
+    assert gaps(batches) == ["LOG_ROTATED"] and batches[-1].end
+
+
+async def test_a_last_line_without_newline_comes_from_the_file_too(store: JournalStore) -> None:
+    batches = await collect(store, rotated(), File(raw(TRUTH) + b"no newline"))
+    last = [line for b in batches for line in b.lines][-1]
+    assert (last.data, last.partial) == (b"no newline", True)
+
+
+async def test_another_owner_goes_on_in_the_file(store: JournalStore) -> None:
+    logs = ScriptedLogs(TRUTH, [Read(10, end=End.HANG)])
+    async with asyncio.timeout(20), LogManager(logs, store, cap=1 << 30, pace=Pace()) as manager:
+        manager.observe("x1", [RUNNING], Masker(()))
+        await until(lambda: manager.progress("x1").lines >= 10)
+    batches = await collect(store, ScriptedLogs(TRUTH, [Read(25, rotated=15)], rotated=15), File(raw(TRUTH)))
+    assert b"".join(line.data + b"\n" for b in batches for line in b.lines) == raw(TRUTH) and not gaps(batches)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300), st.integers(0, 300), st.integers(1, 60))
+def test_the_file_in_the_logs_form_is_the_same_bytes(data: bytes, offset: int, size: int) -> None:
+    offset = min(offset, len(data))
+    offset = data.rfind(b"\n", 0, offset) + 1
+
+    async def file(begin: int) -> AsyncIterator[bytes]:
+        for at in range(begin, len(data), size):
+            yield data[at : at + size]
+
+    async def rows() -> bytes:
+        framer = Framer(Masker(()).cut)
+        found = []
+        async for chunk in stamped(file, offset, data[max(0, offset - 20) : offset], BASE):
+            found += flat(framer.feed(chunk))
+        found += flat(framer.finish())
+        assert {t for t, *_ in found} <= {BASE}
+        return b"".join(d + b"\n" * newline for _, d, _, _, newline in found)
+
+    assert asyncio.run(rows()) == data[offset:]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from k8s_execution.logs.segments import Journal, JournalStore
+from k8s_execution.logs.segments import JournalStore
 from unit.logs.test_segments import STREAM, read, write
 
 WRITER = """
@@ -28,17 +28,19 @@ while True:
 """
 
 
-async def test_what_was_appended_before_a_kill_is_there(store: JournalStore, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", WRITER, str(tmp_path / "x1")]
+def killed_writer(folder: Path) -> int:
+    """Let a process append and kill it; how many lines it said it had appended."""
+    command = [sys.executable, "-c", WRITER, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            said = int(line)
-            if said >= 5000:
-                break
+        said = next(n for n in map(int, process.stdout) if n >= 5000)
         process.send_signal(signal.SIGKILL)
+    return said
+
+
+async def test_what_was_appended_before_a_kill_is_there(store: JournalStore, tmp_path: Path) -> None:
+    said = killed_writer(tmp_path / "x1")
     journal = await store.open("x1")
-    assert isinstance(journal, Journal)
     assert journal.lines >= said
     write(journal, b"the next owner's")
     batches = await read(store, "x1")

@@ -16,20 +16,26 @@ from k8s_execution.domain.execution import Execution
 from k8s_execution.domain.faults import CursorInvalid, FailedPrecondition, NotFound, Problem, ValidationFailed
 from k8s_execution.domain.fingerprint import fingerprint
 from k8s_execution.domain.lifecycle import ACTIVE, Phase
-from k8s_execution.domain.plan import BundleSource, Specification
+from k8s_execution.domain.plan import BundleSource, Specification, StepKind
+from k8s_execution.domain.testcase import TestCase
 from k8s_execution.engine import preview
 from k8s_execution.engine.sweep import Finding, Sweeper
 from k8s_execution.ports.archive import Archive, StoredFile
 from k8s_execution.ports.cluster import ClusterReader
 from k8s_execution.ports.cursors import Cursors
 from k8s_execution.ports.logs import LogBatch, LogReader, LogStream
-from k8s_execution.ports.manifests import Body, ManifestSource, PlanChecker
+from k8s_execution.ports.manifests import QUOTA_ROOM, Body, ManifestSource, PlanChecker, QuotaSum
 from k8s_execution.ports.sealer import Sealer
 from k8s_execution.ports.store import Acceptance, ExecutionFilter, StatusEvent, StepResult, Store
 
 PAGE_SIZE = 50
 PAGE_LIMIT = 500
+CASES = 200
+CASES_LIMIT = 1_000
+CASES_TEXT = 750_000
+"""Characters of text on one page of test cases: it stays below gRPC's usual 4 MiB a message in any script."""
 _POSITION = struct.Struct(">q")
+_CASE = struct.Struct(">ii")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +83,28 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class ValidationReport:
-    """All problems of a plan, and what would be created; `objects` is empty where there are problems."""
+    """All problems of a plan, and what would be created; `objects` is empty where there are problems.
+
+    `quota` is empty where the plan is too broken to sum up; `warnings` are what is allowed and likely not meant.
+    """
 
     problems: tuple[Problem, ...]
     objects: tuple[Body, ...] = ()
+    quota: tuple[QuotaSum, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What was collected of an execution."""
+    """What was collected of an execution: `cases` are one page of the test cases, `steps` hold all of everything.
+
+    `next_token` is empty on the last page.
+    """
 
     execution: Execution
     steps: Sequence[StepResult]
+    cases: Sequence[TestCase]
+    next_token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +167,12 @@ class UseCases:
     async def validate(self, call: ExecuteCall) -> ValidationReport:
         """All problems at once, the rendered objects, and what the API server says of the namespace and its parts."""
         specification, problems = await self._judge(call)
-        if problems:
+        if any(p.rule != QUOTA_ROOM for p in problems):
             return ValidationReport(tuple(problems))
-        return ValidationReport(
-            (), tuple(preview.objects(self._parts.manifests, specification, self._limits.namespace_prefix))
-        )
+        review = self._parts.checker.review(specification)
+        prefix = self._limits.namespace_prefix
+        objects = () if problems else tuple(preview.objects(self._parts.manifests, specification, prefix))
+        return ValidationReport(tuple(problems), objects, tuple(review.quota), tuple(review.warnings))
 
     async def status(self, execution_id: str, *, after_sequence: int = 0, wait: float = 0.0) -> StatusView:
         """The execution; with `wait` (seconds) the call is held until its sequence exceeds `after_sequence`."""
@@ -201,10 +218,17 @@ class UseCases:
         next_token = self._parts.cursors.encode("page", f"{last.created_at} {last.id}".encode()) if last else ""
         return Page([await self._view(e) for e in shown], next_token)
 
-    async def results(self, execution_id: str) -> Results:
-        """Test cases and artifacts by step."""
+    async def results(self, execution_id: str, page_size: int = 0, token: str = "") -> Results:
+        """Test cases and artifacts of the steps that ended; cases are paged by suite in plan order."""
+        purpose = f"results:{execution_id}"
+        step, case = self._decode(purpose, token, _CASE) if token else (0, 0)
         execution = await self._parts.store.get(execution_id)
-        return Results(execution, await self._parts.store.results(execution_id))
+        found = await self._parts.store.results(execution_id)
+        by_key = {r.key: r.cases for r in found}
+        suites = [by_key.get(s.key, ()) for s in execution.of_kind(StepKind.SUITE)]
+        cases, after = _page_of_cases(suites, (step, case), min(page_size or CASES, CASES_LIMIT))
+        next_token = self._parts.cursors.encode(purpose, _CASE.pack(*after)) if after else ""
+        return Results(execution, found, cases, next_token)
 
     async def logs(
         self, execution_id: str, cursor: str, *, follow: bool, wanted: LogFilter
@@ -292,10 +316,13 @@ class UseCases:
         return await self._parts.store.events(position, 100)
 
     def _decode_position(self, purpose: str, cursor: str) -> int:
+        return self._decode(purpose, cursor, _POSITION)[0]
+
+    def _decode(self, purpose: str, cursor: str, shape: struct.Struct) -> tuple[int, ...]:
         payload = self._parts.cursors.decode(purpose, cursor)
-        if len(payload) != _POSITION.size:
+        if len(payload) != shape.size:
             raise CursorInvalid("the cursor does not hold a position")
-        return int(_POSITION.unpack(payload)[0])
+        return shape.unpack(payload)
 
     def _decode_page(self, token: str) -> tuple[int, str]:
         created, _, execution_id = self._parts.cursors.decode("page", token).decode().partition(" ")
@@ -307,3 +334,23 @@ class UseCases:
                 "this service only shows history: it has no cluster", "start it with --simulate or --kubeconfig"
             )
         return self._parts.cluster
+
+
+def _page_of_cases(
+    suites: Sequence[Sequence[TestCase]], start: tuple[int, int], size: int
+) -> tuple[list[TestCase], tuple[int, int] | None]:
+    """At most `size` cases from `start` (suite, case) on, and where to go on; always at least one where there is one.
+
+    A position counts suites in plan order, so a suite that ends between two pages repeats and shifts nothing.
+    """
+    chosen: list[TestCase] = []
+    text = 0
+    for number in range(start[0], len(suites)):
+        first = start[1] if number == start[0] else 0
+        for index in range(first, len(suites[number])):
+            case = suites[number][index]
+            text += len(case.message) + len(case.details) + len(case.name)
+            if chosen and (len(chosen) >= size or text > CASES_TEXT):
+                return chosen, (number, index)
+            chosen.append(case)
+    return chosen, None

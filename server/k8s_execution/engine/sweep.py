@@ -33,17 +33,31 @@ class SweepAction(StrEnum):
     BLOCKED = "BLOCKED"
 
 
+class OrphanReason(StrEnum):
+    """Why nobody answers for a namespace; the last two are of another installation, or an unknown one."""
+
+    NO_EXECUTION = "NO_EXECUTION"
+    EXECUTION_DONE = "EXECUTION_DONE"
+    EXPIRED = "EXPIRED"
+    NO_EXPIRY = "NO_EXPIRY"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One orphaned namespace: why it is one, what was done, what blocks its deletion. `age` in seconds."""
+    """One orphaned namespace: why it is one, what was done (in a dry run: would be), what blocks its deletion.
+
+    `age` is in seconds, the other times in µs by the API server's clock; `expires_at` None where it has no end.
+    """
 
     namespace: str
     uid: str
     execution_id: str
     installation: str
-    reason: str
+    reason: OrphanReason
     action: SweepAction
     age: float
+    created_at: int
+    expires_at: int | None = None
     blockers: tuple[str, ...] = ()
 
 
@@ -52,7 +66,7 @@ class Judged:
     """A namespace, why it is orphaned, and whether it may be deleted."""
 
     namespace: NamespaceFact
-    reason: str
+    reason: OrphanReason
     deletable: bool
 
 
@@ -63,14 +77,14 @@ def judge(
     expired = namespace.expires_at is not None and now >= namespace.expires_at
     if namespace.installation != installation:
         if namespace.expires_at is None:
-            return Judged(namespace, "carries our labels, belongs to another installation and has no expiry", False)
-        return Judged(namespace, "belongs to another installation and is past its expiry", True) if expired else None
+            return Judged(namespace, OrphanReason.NO_EXPIRY, False)
+        return Judged(namespace, OrphanReason.EXPIRED, True) if expired else None
     if row is Phase.DONE:
-        return Judged(namespace, "its execution is DONE", True)
+        return Judged(namespace, OrphanReason.EXECUTION_DONE, True)
     if row is not None:
         return None
     old = now - namespace.created_at >= MINIMAL_AGE
-    return Judged(namespace, "no execution of this id is known", expired or (old and seen_before))
+    return Judged(namespace, OrphanReason.NO_EXECUTION, expired or (old and seen_before))
 
 
 @dataclass(slots=True)
@@ -84,18 +98,17 @@ class Sweeper:
     _unknown: frozenset[str] = field(default_factory=frozenset)
 
     async def sweep(self, *, dry_run: bool) -> Sequence[Finding]:
-        """Judge every labelled namespace; delete what may be deleted unless it is a dry run."""
+        """Judge every labelled namespace, oldest first; delete what may be deleted unless it is a dry run."""
         now = await self.store.now()
         judged = [j for n in self.cluster.namespaces() if (j := await self._judge(n, now)) is not None]
         if not dry_run:
             self._unknown = frozenset(j.namespace.uid for j in judged)
-        budget = 0 if dry_run else MOST_DELETIONS
-        findings: list[Finding] = []
-        for item in judged:
-            may = item.deletable and budget > 0 and not item.namespace.terminating
-            budget -= may
-            findings.append(await self._act(item, now, delete=may))
-        return findings
+        judged.sort(key=lambda j: (j.namespace.created_at, j.namespace.name))
+        chosen = [j for j in judged if j.deletable and not j.namespace.terminating][:MOST_DELETIONS]
+        if not dry_run:
+            for item in chosen:
+                await self._delete(item.namespace)
+        return [_finding(j, now, delete=j in chosen) for j in judged]
 
     async def sweep_for_ever(self) -> None:
         """Sweep every few minutes."""
@@ -110,20 +123,23 @@ class Sweeper:
             row = None
         return judge(namespace, self.installation, row, now, seen_before=namespace.uid in self._unknown)
 
-    async def _act(self, item: Judged, now: int, *, delete: bool) -> Finding:
-        namespace = item.namespace
-        action = SweepAction.BLOCKED if namespace.terminating and namespace.conditions else SweepAction.REPORTED
-        if delete:
-            await self.cluster.drain(namespace.name, POD_GRACE_SECONDS)
-            await self.cluster.delete(ObjectRef("Namespace", "", namespace.name, namespace.uid))
-            action = SweepAction.DELETED
-        return Finding(
-            namespace.name,
-            namespace.uid,
-            namespace.execution_id,
-            namespace.installation,
-            item.reason,
-            action,
-            (now - namespace.created_at) / 1e6,
-            namespace.conditions,
-        )
+    async def _delete(self, namespace: NamespaceFact) -> None:
+        await self.cluster.drain(namespace.name, POD_GRACE_SECONDS)
+        await self.cluster.delete(ObjectRef("Namespace", "", namespace.name, namespace.uid))
+
+
+def _finding(item: Judged, now: int, *, delete: bool) -> Finding:
+    namespace = item.namespace
+    action = SweepAction.BLOCKED if namespace.terminating and namespace.conditions else SweepAction.REPORTED
+    return Finding(
+        namespace.name,
+        namespace.uid,
+        namespace.execution_id,
+        namespace.installation,
+        item.reason,
+        SweepAction.DELETED if delete else action,
+        (now - namespace.created_at) / 1e6,
+        namespace.created_at,
+        namespace.expires_at,
+        namespace.conditions,
+    )

@@ -43,6 +43,32 @@ class InstallationSettings:
     termination_grace_seconds: int = 5
 
 
+QUOTA_ROOM = "quota.room"
+"""The rule of a problem that says only that the caller's quota is too small: such a plan can still be summed up."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaSum:
+    """What a plan needs at once of one resource of its namespace's quota, and what it gets, as quantities.
+
+    `parts` say how `needed` comes about, one text each.
+    """
+
+    resource: str
+    needed: str
+    allowed: str
+    sufficient: bool
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What there is to say of a sound plan: its sums, and warnings about what is allowed and likely not meant."""
+
+    quota: tuple[QuotaSum, ...]
+    warnings: tuple[Problem, ...]
+
+
 class ManifestSource(Protocol):
     """Renders the objects of one execution; pure, so the same call gives the same objects."""
 
@@ -70,4 +96,8 @@ class PlanChecker(Protocol):
         self, specification: Specification, secrets: Mapping[str, str]
     ) -> tuple[Specification, Sequence[Problem]]:
         """Parameters applied, and every problem that the fields' own rules cannot see."""
+        ...
+
+    def review(self, specification: Specification) -> Review:
+        """Sums and warnings of a prepared plan that has no problems but with its quota's room."""
         ...

@@ -1,0 +1,1 @@
+"""Pure conversions between the contract's messages and the domain, by subject."""

@@ -26,7 +26,7 @@ from k8s_simulation.node.network import HostNetwork, PodNetwork
 from k8s_simulation.node.node import Node
 from k8s_simulation.node.relay import Relay
 from k8s_simulation.node.sandbox import Sandbox, SandboxFault
-from k8s_simulation.node.server import KubeletServer
+from k8s_simulation.node.server import CERTIFICATE, KubeletServer
 from k8s_simulation.node.services import ServiceTable
 from k8s_simulation.node.unisolated import Unisolated
 
@@ -122,6 +122,7 @@ async def run(options: argparse.Namespace) -> None:
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, data / "pods", ignore_errors=True)
         stack.callback(shutil.rmtree, data / "claims", ignore_errors=True)
+        stack.callback(_remove, data / "names.json", data / CERTIFICATE)
         sandbox, network = await choose_sandbox(stack, allow_unisolated=options.allow_unisolated)
         index_url = await start_pod_services(stack, network, table, Relay(catalogue.host_python, cache))
         client = await stack.enter_async_context(KubeClient(options.api, options.token_file, options.ca))
@@ -146,6 +147,11 @@ async def run(options: argparse.Namespace) -> None:
         agent = Agent(node, server.port, capacity)
         server.serve(agent)
         await agent.run()
+
+
+def _remove(*files: Path) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 async def until_signalled(options: argparse.Namespace) -> None:

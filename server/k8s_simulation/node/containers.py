@@ -7,6 +7,7 @@ its `Record` and calls `changed`; it must not know phases or the API's status. H
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import signal
 import time
@@ -27,6 +28,8 @@ from k8s_simulation.node.sandbox import Plan, Process, SandboxFault
 from k8s_simulation.node.volumes import VolumeProblem
 
 Object = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 
 class _Stopped(Exception):
@@ -159,7 +162,9 @@ class Runner:
             raise
         finally:
             watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
+            (outcome,) = await asyncio.gather(watch, return_exceptions=True)
+            if isinstance(outcome, Exception):
+                log.error("probes of %s in %s", self.record.name, self.pod.name, exc_info=outcome)
             self.logs[-1].close()
         return await self._note_end(process, code)
 

@@ -120,8 +120,12 @@ class Session:
         """Send a stream on; if it begins with `missing`, it is our tool's message, which is returned instead."""
         first = True
         while chunk := await stream.read(_CHUNK):
-            if first and chunk.startswith(missing):
-                return chunk.decode("utf-8", "replace").strip()
+            if first:
+                # The message may come in pieces: wait until it is clear whether it is one.
+                while missing.startswith(chunk) and (more := await stream.read(_CHUNK)):
+                    chunk += more
+                if chunk.startswith(missing):
+                    return (chunk + await stream.read()).decode("utf-8", "replace").strip()
             first = False
             if wanted:
                 await self._socket.send_bytes(bytes([channel]) + chunk)

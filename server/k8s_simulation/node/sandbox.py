@@ -20,7 +20,7 @@ from typing import Protocol
 from k8s_simulation.node.logs import ContainerLog
 
 _PIPE_SIZE = 256 * 1024
-_READ = 128 * 1024
+_READ = 64 * 1024  # at most 2 ms of stamping, even of very short lines
 
 
 class SandboxFault(Exception):

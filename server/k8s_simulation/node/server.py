@@ -26,6 +26,7 @@ from k8s_simulation.node.node import Node
 from k8s_simulation.node.pods import PodWorker
 from k8s_simulation.node.runtime import Running, Terminated, Waiting
 
+CERTIFICATE = "kubelet.pem"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -194,7 +195,7 @@ def make_tls(folder: Path, address: str) -> ssl.SSLContext:
         .sign(key, hashes.SHA256())
     )
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "kubelet.pem"
+    file = folder / CERTIFICATE
     file.touch(mode=0o600)
     pem = serialization.Encoding.PEM
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

@@ -22,6 +22,8 @@ from k8s_simulation.node.logs import ContainerLog
 from k8s_simulation.node.memory import tree
 from k8s_simulation.node.sandbox import Command, Mount, Plan, Process, SandboxFault, output_pipe, source_of
 
+# The agent looks for its shared volume at this path unless a variable says otherwise: here it has to.
+_AGENT_SHARED = "/k8s-execution"
 MARK = "K8S_SIMULATION_NODE"
 _GUARD = """
 import os, signal, sys
@@ -111,7 +113,10 @@ class Unisolated:
 
     def _environment(self, plan: Plan) -> Mapping[str, str]:
         name, _, value = self._mark.partition("=")
-        return {key: translate(text, plan.mounts) for key, text in plan.env.items()} | {name: value}
+        env = dict(plan.env)
+        if any(mount.target == _AGENT_SHARED for mount in plan.mounts):
+            env.setdefault("K8S_EXECUTION_SHARED", _AGENT_SHARED)
+        return {key: translate(text, plan.mounts) for key, text in env.items()} | {name: value}
 
 
 async def _spawn(argv: list[str], env: Mapping[str, str], cwd: str, output: int) -> subprocess.Popen[bytes]:

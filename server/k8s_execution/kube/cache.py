@@ -6,7 +6,7 @@ during a gap) is a matter of two sets, and is tested as such.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container
 from typing import Generic, Protocol, TypeVar
 
 Key = tuple[str, str]
@@ -66,12 +66,9 @@ class FactCache(Generic[F]):
             del self._by_execution[old.execution_id]
         self._notify(old.execution_id)
 
-    def replace(self, facts: Mapping[Key, F]) -> None:
-        """Make the cache hold exactly these: what vanished meanwhile is dropped, which tells the listeners."""
-        for key in [k for k in self._facts if k not in facts]:
-            self.drop(key)
-        for key, fact in facts.items():
-            self.put(key, fact)
+    def missing(self, present: Container[Key]) -> list[Key]:
+        """The keys that are known here and not `present`: what vanished while nobody watched."""
+        return [key for key in self._facts if key not in present]
 
     def of(self, execution_id: str) -> tuple[F, ...]:
         """The facts of one execution, oldest first."""

@@ -28,11 +28,26 @@ from k8s_execution.kube.resources import resource
 from k8s_execution.ports.clock import Clock
 
 _LOG = logging.getLogger(__name__)
-_TURN = 0.001  # seconds of decoding, then the event loop has its turn
+_TURN_SECONDS = 0.001
 
 
 class Expired(Exception):
     """The position in the watch is of no use any more: list again."""
+
+
+class _Turn:
+    """Lets the event loop go on once a loop over many items has held it for long enough."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Begin a turn."""
+        self._clock = clock
+        self._ends = clock.monotonic() + _TURN_SECONDS
+
+    async def over(self) -> None:
+        """Rest, if the turn is over."""
+        if self._clock.monotonic() >= self._ends:
+            await asyncio.sleep(0)
+            self._ends = self._clock.monotonic() + _TURN_SECONDS
 
 
 @dataclass(slots=True)
@@ -140,18 +155,26 @@ class Reflector(Generic[F]):
             raise
         if not version:
             raise PassingFault("a list without resourceVersion")
-        self.cache.replace(facts)
+        await self._adopt(facts)
         self._position.version = version
         self._connected()
         self.listed.set()
 
     async def _collect(self, page: parse.Raw, facts: dict[Key, F]) -> None:
-        turn = self._clock.monotonic() + _TURN
+        turn = _Turn(self._clock)
         for raw in parse.items(page):
             facts[parse.key(raw)] = self.kind.parse(raw)
-            if self._clock.monotonic() >= turn:
-                await asyncio.sleep(0)
-                turn = self._clock.monotonic() + _TURN
+            await turn.over()
+
+    async def _adopt(self, facts: dict[Key, F]) -> None:
+        """Make the cache equal to a list; what vanished is dropped first, which tells the listeners."""
+        turn = _Turn(self._clock)
+        for key in self.cache.missing(facts):
+            self.cache.drop(key)
+            await turn.over()
+        for key, fact in facts.items():
+            self.cache.put(key, fact)
+            await turn.over()
 
     async def _watch(self) -> None:
         """Follow changes until the server ends the watch; Expired or PassingFault otherwise."""
@@ -180,13 +203,11 @@ class Reflector(Generic[F]):
                 await self._apply(lines)
 
     async def _apply(self, lines: list[bytes]) -> None:
-        turn = self._clock.monotonic() + _TURN
+        turn = _Turn(self._clock)
         for line in lines:
             if line.strip():
                 self._event(line)
-            if self._clock.monotonic() >= turn:
-                await asyncio.sleep(0)
-                turn = self._clock.monotonic() + _TURN
+            await turn.over()
 
     def _event(self, line: bytes) -> None:
         """Apply one watch event (apimachinery/pkg/apis/meta/v1/watch.go)."""

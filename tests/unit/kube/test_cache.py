@@ -23,17 +23,14 @@ def test_listeners_hear_of_changes_only() -> None:
     assert heard == ["e", "e", "e"]
 
 
-def test_replacing_drops_what_vanished() -> None:
-    """A relist synthesises deletions, leaves the unchanged in peace."""
-    heard: list[str] = []
-    cache: FactCache[JobFact] = FactCache(heard.append)
+def test_what_vanished_is_found() -> None:
+    """A relist needs it to synthesise deletions."""
+    cache: FactCache[JobFact] = FactCache(lambda _: None)
     for name in "abc":
         cache.put(("n", name), job(name, execution=name))
-    heard.clear()
-    cache.replace({("n", "a"): job("a", execution="a"), ("n", "c"): job("c", execution="c", active=2)})
-    assert sorted(heard) == ["b", "c"]
-    assert cache.of("b") == ()
-    assert len(cache) == 2
+    assert cache.missing({("n", "a"), ("n", "c"), ("n", "new")}) == [("n", "b")]
+    cache.drop(("n", "b"))
+    assert cache.of("b") == () and len(cache) == 2
 
 
 def test_an_object_that_changes_its_execution_moves() -> None:

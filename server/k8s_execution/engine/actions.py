@@ -88,7 +88,7 @@ class DeleteNamespace:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Forget secrets, follows and timers of an execution that is DONE."""
+    """Forget follows, operations and timers of an execution that is DONE."""
 
 
 Action = (

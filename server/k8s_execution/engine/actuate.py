@@ -8,7 +8,7 @@ their own result. A refusal for good becomes the execution's failure; a cluster 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from k8s_execution.domain.execution import Execution, StepKey
@@ -45,11 +45,6 @@ class Actuator:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-
-    async def secrets(self, execution: Execution) -> Mapping[str, str]:
-        """The user's secret values; empty once they are erased."""
-        sealed = await self._tools.store.sealed_secrets(execution.id)
-        return self._tools.sealer.open(execution.id, sealed) if sealed else {}
 
     def forget(self, execution_id: str) -> None:
         """Drop what is remembered of an execution."""
@@ -94,7 +89,6 @@ class Actuator:
                 others = [e for e in self.events(execution.id) if e.involved_uid != uid]
                 self._events[execution.id] = (*others, *found)
             case actions.Finish():
-                await self._tools.store.erase_secrets(execution.id)
                 await self._tools.logs.forget(execution.id)
                 self.forget(execution.id)
 
@@ -112,7 +106,7 @@ class Actuator:
         await self._tools.store.change(execution.id, record, epoch=execution.epoch)
 
     async def _create_foundation(self, execution: Execution) -> None:
-        bodies = self._tools.manifests.foundation(execution, await self.secrets(execution))
+        bodies = self._tools.manifests.foundation(execution, await self._tools.maskers.secrets(execution.id))
         if await self._create(execution, bodies, f"namespace/{execution.namespace}"):
 
             def record(current: Execution, _now: int) -> Execution:

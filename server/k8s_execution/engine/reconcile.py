@@ -15,7 +15,6 @@ from k8s_execution.domain.execution import Execution
 from k8s_execution.domain.facts import Observed
 from k8s_execution.domain.faults import Fault, NotFound, Stale
 from k8s_execution.domain.lifecycle import Phase
-from k8s_execution.domain.redaction import Masker
 from k8s_execution.engine.actions import Plan
 from k8s_execution.engine.actuate import Actuator
 from k8s_execution.engine.decide import decide
@@ -38,7 +37,6 @@ class Reconciler:
         self._queue = queue
         self._operations = operations
         self._actuator = Actuator(tools, operations)
-        self._maskers: dict[str, Masker] = {}
 
     async def run(self, workers: int = WORKERS) -> None:
         """Work until cancelled."""
@@ -81,16 +79,18 @@ class Reconciler:
             execution = await self._tools.store.get(key)
         except NotFound:
             return  # an object with our label that no row accounts for: the sweep's business
-        if execution.owner != self._tools.store.owner or (execution.phase is Phase.DONE and key not in self._maskers):
+        if execution.owner != self._tools.store.owner or (
+            execution.phase is Phase.DONE and not self._tools.maskers.knows(key)
+        ):
             return
         now = await self._tools.store.now()
         observed = self._observe(execution)
-        self._tools.logs.observe(key, observed.pods, await self._masker(execution))
+        self._tools.logs.observe(key, observed.pods, await self._tools.maskers.load(execution))
         plan = decide(execution, observed, now)
         execution = await self._record(execution, plan)
         await self._actuator.run(execution, plan.actions)
         if execution.phase is Phase.DONE:
-            self._maskers.pop(key, None)
+            self._tools.maskers.forget(key)
             self._queue.forget(key)
         elif plan.wake_at is not None:
             self._queue.add(key, max(0.05, (plan.wake_at - now) / 1e6))
@@ -112,9 +112,3 @@ class Reconciler:
         return await self._tools.store.change(
             execution.id, lambda _current, _now: plan.execution, epoch=execution.epoch, revision=execution.revision
         )
-
-    async def _masker(self, execution: Execution) -> Masker:
-        if execution.id not in self._maskers:
-            secrets = await self._actuator.secrets(execution)
-            self._maskers[execution.id] = Masker(secrets.values())
-        return self._maskers[execution.id]

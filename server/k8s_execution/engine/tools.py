@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from k8s_execution.engine.maskers import Maskers
 from k8s_execution.ports.cluster import ClusterPort
 from k8s_execution.ports.evidence import EvidenceKeeper, StepCollector
 from k8s_execution.ports.logs import LogCollector
 from k8s_execution.ports.manifests import ManifestSource
-from k8s_execution.ports.sealer import Sealer
 from k8s_execution.ports.store import Store
 
 
@@ -22,4 +22,4 @@ class Tools:
     collector: StepCollector
     keeper: EvidenceKeeper
     logs: LogCollector
-    sealer: Sealer
+    maskers: Maskers

@@ -154,11 +154,7 @@ class ExecutionWriter(Protocol):
         ...
 
     async def sealed_secrets(self, execution_id: str) -> bytes:
-        """The sealed secrets; empty once erased."""
-        ...
-
-    async def erase_secrets(self, execution_id: str) -> None:
-        """Forget the sealed secrets for good."""
+        """The sealed secrets; empty from the transaction on that made the execution DONE."""
         ...
 
 

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from k8s_execution.domain.faults import Problem
 from k8s_execution.domain.plan import Specification
 from k8s_execution.domain.redaction import Masker
-from k8s_execution.manifests import references, review
+from k8s_execution.manifests import references
 from k8s_execution.manifests.rules import applications, environment, order, policy, steps
 from k8s_execution.manifests.rules.findings import Findings
-from k8s_execution.ports.manifests import FORBIDDEN_EGRESS, Review
+from k8s_execution.ports.manifests import FORBIDDEN_EGRESS
 
 MOST_PROBLEMS = 200
 
@@ -40,6 +40,10 @@ class Checker:
             Problem(mask(p.field), mask(p.value), p.rule, mask(p.message), mask(p.hint))
             for p in problems[:MOST_PROBLEMS]
         ]
+
+    def review(self, specification: Specification) -> Review:
+        """Sums and warnings of a prepared plan that has no problems but with its quota's room."""
+        return Review(review.quota_sums(specification), review.warnings(specification))
 
 
 def check(

@@ -10,6 +10,7 @@ from k8s_execution.domain.quantity import format_bytes, format_cpu, parse_quanti
 from k8s_execution.manifests import sizing
 from k8s_execution.manifests.rules import containers
 from k8s_execution.manifests.rules.findings import ABSOLUTE_PATH, CPU, SIZE, VARIABLE, Findings
+from k8s_execution.ports.manifests import QUOTA_ROOM
 
 MEBIBYTE = 1024 * 1024
 """Kubernetes' bound for the data of one Secret or ConfigMap (pkg/apis/core/validation, MaxSecretSize)."""
@@ -58,7 +59,7 @@ def _room(found: Findings, path: str, given: Quota, specification: Specification
         if limit and need > limit:
             message = f"must not be below what the plan needs at once ({shown})"
             hint = "raise it, or lower resources, replicas or strategy.parallel"
-            found.add(f"{path}.{name}", text, "quota.room", message, hint)
+            found.add(f"{path}.{name}", text, QUOTA_ROOM, message, hint)
 
 
 def _secrets(found: Findings, specification: Specification, secrets: Mapping[str, str]) -> None:

@@ -42,8 +42,9 @@ class Image:
 
     @property
     def image_id(self) -> str:
-        """`simulated://` reference and a digest of what it ran as."""
-        return f"simulated://{self.name}@sha256:{hashlib.sha256(self.ran_as.encode()).hexdigest()}"
+        """`simulated://NAME@sha256:DIGEST#WHAT IT RAN AS`; the digest is one of what it ran as."""
+        digest = hashlib.sha256(self.ran_as.encode()).hexdigest()
+        return f"simulated://{self.name}@sha256:{digest}#{self.ran_as}"
 
 
 @dataclass(frozen=True, slots=True)

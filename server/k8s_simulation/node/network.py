@@ -99,9 +99,8 @@ class PodNetwork:
         self._control = ours
         try:
             await self._ask(op="start")
-        except NetworkFault:
-            await self.close()
-            raise
+        except NetworkFault as fault:
+            raise NetworkFault(" ".join([str(fault), await self._last_words()]).strip()) from fault
 
     async def close(self) -> None:
         """End the holder, and with it the network."""
@@ -111,6 +110,18 @@ class PodNetwork:
         if self._holder is not None:
             holder, self._holder = self._holder, None
             await asyncio.to_thread(_reap, holder)
+
+    async def _last_words(self) -> str:
+        """End a holder that could not start; what it, or `unshare`, had to say."""
+        holder = self._holder
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        words = b""
+        if holder is not None and holder.stderr is not None:
+            words = await asyncio.to_thread(holder.stderr.read)
+        await self.close()
+        return words.decode("utf-8", "replace").strip()
 
     async def add_pod(self) -> tuple[str, int]:
         """A new pod's address and the descriptor of its network namespace, which the caller closes."""

@@ -122,7 +122,7 @@ class KubeletServer:
             raise _Refused(400, "you must specify at least 1 command\n")
         if process is None or plan is None or not isinstance(runner.record.state, Running) or not process.running:
             raise _Refused(400, f'container not found ("{runner.record.name}")\n')
-        socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=4 << 20, compress=False, heartbeat=None)
+        socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=32 << 20, compress=False, heartbeat=None)
         if not socket.can_prepare(request).ok:
             raise _Refused(400, "you must use a WebSocket with v5.channel.k8s.io or v4.channel.k8s.io\n")
         await socket.prepare(request)

@@ -13,8 +13,6 @@ from k8s_simulation.node import probes
 from k8s_simulation.node.network import HostNetwork
 from unit.simulation_node.harness import Cluster, condition, shell, state
 
-SERVER = "import http.server, sys; http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]))"
-
 
 def web(port: int = 80, **more: Any) -> dict[str, Any]:
     """A container with a web server that names its host."""
@@ -143,6 +141,17 @@ async def test_a_users_folder_is_an_image(cluster: Cluster, tmp_path: Path) -> N
     await cluster.pod("shop", {"name": "main", "image": "shop:1"}, restartPolicy="Never")
     await cluster.phase("shop", "Succeeded")
     assert await cluster.log("shop") == "/app test\n"
+
+
+async def test_a_users_requirements_are_installed_into_the_image(cluster: Cluster, tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "requirements.txt").write_text("iniconfig\n")
+    cluster.node.catalogue._user_images["docker.io/library/shop:2"] = folder
+    command = ["python", "-c", "import iniconfig; print('there')"]
+    await cluster.pod("shop", {"name": "main", "image": "shop:2", "command": command}, restartPolicy="Never")
+    await cluster.until("shop", lambda p: p["status"]["phase"] in {"Succeeded", "Failed"}, seconds=60)
+    assert await cluster.log("shop") == "there\n"
 
 
 async def test_the_python_image_is_the_hosts_and_no_other(cluster: Cluster) -> None:

@@ -279,3 +279,20 @@ async def test_scripted_faults_fail_pulls_kill_for_memory_and_evict(cluster: Clu
     await cluster.ready("evicted")
     cluster.faults.replace([EvictPod("evicted")])
     assert (await cluster.phase("evicted", "Failed"))["status"]["reason"] == "Evicted"
+
+
+async def test_the_image_id_says_what_the_image_ran_as(cluster: Cluster) -> None:
+    await cluster.pod("id", shell("true"), restartPolicy="Never")
+    pod = await cluster.phase("id", "Succeeded")
+    image_id = pod["status"]["containerStatuses"][0]["imageID"]
+    assert image_id.startswith("simulated://docker.io/library/busybox:latest@sha256:")
+    assert image_id.partition("#")[2].startswith("the host's /bin/sh")
+
+
+async def test_shared_memory_is_a_writable_mount(cluster: Cluster) -> None:
+    mounts = [{"name": "shm", "mountPath": "/dev/shm"}]
+    volumes = [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}}]
+    await cluster.pod("shm", shell("echo x > /dev/shm/f && cat /dev/shm/f", volumeMounts=mounts), volumes=volumes,
+                      restartPolicy="Never")  # fmt: skip
+    await cluster.phase("shm", "Succeeded")
+    assert await cluster.log("shm") == "x\n"

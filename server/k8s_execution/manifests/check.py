@@ -1,6 +1,6 @@
 """Everything wrong with a plan, at once: field path, value, rule, way out.
 
-`check` judges a plan whose references were replaced; `PlanCheck` does both and fulfils `ports.manifests.PlanChecker`.
+`check` judges a plan whose references were replaced; `Checker` does both and fulfils `ports.manifests.PlanChecker`.
 Pure: no clock, no cluster, no store. What only the cluster can know (whether an image exists, whether a node has room)
 is not judged here, and single fields are judged again although the wire has rules for them, because plans also come
 from elsewhere and parameters change texts after the wire has seen them.
@@ -21,7 +21,7 @@ from k8s_execution.ports.manifests import FORBIDDEN_EGRESS, Review
 MOST_PROBLEMS = 200
 
 
-class PlanCheck:
+class Checker:
     """Prepares plans for one installation."""
 
     def __init__(self, forbidden_egress: Sequence[str] = FORBIDDEN_EGRESS) -> None:

@@ -61,7 +61,7 @@ def _parts(specification: Specification, one: Callable[[Demand], str]) -> Iterat
     for application in specification.environment.applications:
         yield f"{application.name} {application.replicas} x {one(sizing.of_application(application))}"
     plan = specification.test_plan
-    yield f"suites, {plan.strategy.parallel} at once, of {_pods(plan.suites, one)}"
+    yield f"suites, {min(plan.strategy.parallel, len(plan.suites))} at once, of {_pods(plan.suites, one)}"
     if hooks := (*plan.setup, *plan.teardown):
         yield f"or hooks, 1 at once, of {_pods(hooks, one)}"
 

@@ -35,7 +35,7 @@ from k8s_execution.domain.plan import (
     TestPlan,
     Volume,
 )
-from k8s_execution.manifests.check import PlanCheck, check
+from k8s_execution.manifests.check import Checker, check
 from k8s_execution.manifests.rules import findings
 from k8s_execution.manifests.rules.findings import TextRule
 from k8s_execution.ports.manifests import PlanChecker
@@ -91,7 +91,7 @@ def test_good_plans_have_no_problem() -> None:
 
 
 def test_the_checker_fulfils_its_port() -> None:
-    checker: PlanChecker = PlanCheck()
+    checker: PlanChecker = Checker()
     assert checker.prepare(SPECIFICATION, SECRETS) == (SPECIFICATION, [])
 
 
@@ -291,31 +291,31 @@ def test_secrets_are_judged_without_being_shown(secrets: dict[str, str], rule: s
 
 def test_a_problem_never_shows_a_secret() -> None:
     plan = with_application(image="registry.example/S3CRET-value x", env={"S3CRET-value": "x"})
-    _, problems = PlanCheck().prepare(plan, {"API_TOKEN": "S3CRET-value"})
+    _, problems = Checker().prepare(plan, {"API_TOKEN": "S3CRET-value"})
     assert len(problems) == 2
     assert "S3CRET" not in "".join(f"{p.field}{p.value}{p.message}{p.hint}" for p in problems)
 
 
 def test_references_are_replaced_before_a_plan_is_judged() -> None:
     plan = replace(with_application(image="shop:${param.TAG}"), parameters={"TAG": "a b"})
-    prepared, problems = PlanCheck().prepare(plan, SECRETS)
+    prepared, problems = Checker().prepare(plan, SECRETS)
     assert prepared.environment.applications[0].image == "shop:a b"
     assert [(p.field, p.rule) for p in problems] == [(f"{APP}.image", "image.form")]
 
 
 def test_an_unknown_reference_is_one_problem_of_its_field() -> None:
-    _, problems = PlanCheck().prepare(with_application(image="shop:${param.TAG}"), SECRETS)
+    _, problems = Checker().prepare(with_application(image="shop:${param.TAG}"), SECRETS)
     assert [(p.field, p.rule) for p in problems] == [(f"{APP}.image", "reference.known")]
 
 
 def test_an_installation_can_close_more_networks() -> None:
-    (problem,) = PlanCheck(["203.0.0.0/16"]).prepare(SPECIFICATION, SECRETS)[1]
+    (problem,) = Checker(["203.0.0.0/16"]).prepare(SPECIFICATION, SECRETS)[1]
     assert problem.rule == "egress.forbidden"
 
 
 def test_the_list_of_problems_is_bounded() -> None:
     plan = with_environment(env={f"1{i}": "x" for i in range(1_000)})
-    assert len(PlanCheck().prepare(plan, SECRETS)[1]) == 200
+    assert len(Checker().prepare(plan, SECRETS)[1]) == 200
 
 
 def test_a_suite_may_be_called_as_an_application_is() -> None:
@@ -371,7 +371,7 @@ def test_whatever_a_plan_holds_it_is_judged_and_what_passes_renders(
     application: Application, rule: EgressRule, quota: Quota
 ) -> None:
     plan = with_environment(applications=(application,), egress=(rule,), quota=quota)
-    prepared, problems = PlanCheck().prepare(plan, SECRETS)
+    prepared, problems = Checker().prepare(plan, SECRETS)
     assert all(isinstance(p, Problem) for p in problems)
     if not problems:
         assert everything(prepared)
@@ -406,7 +406,7 @@ WORDS = st.lists(fitting(findings.WORD), max_size=3).map(tuple)
 def test_what_passes_the_checks_can_be_rendered(application: Application, project: str, path: str) -> None:
     files = (ConfigFile(path.rstrip("/"), "x"),)
     plan = replace(with_environment(applications=(application,), files=files), project=project)
-    resolved, problems = PlanCheck().prepare(plan, SECRETS)
+    resolved, problems = Checker().prepare(plan, SECRETS)
     if not problems:
         assert len(everything(resolved)) == 12
 
@@ -415,11 +415,11 @@ def test_what_passes_the_checks_can_be_rendered(application: Application, projec
 @given(st.sampled_from(CASES))
 def test_a_plan_with_a_problem_and_one_without_are_told_apart(case: tuple[Specification, str, str]) -> None:
     plan, field, _ = case
-    assert bool(PlanCheck().prepare(plan, SECRETS)[1]) == bool(field)
+    assert bool(Checker().prepare(plan, SECRETS)[1]) == bool(field)
 
 
 def test_checking_is_fast_enough_for_the_event_loop() -> None:
-    checker = PlanCheck()
+    checker = Checker()
     rounds = []
     for _ in range(10):
         start = time.perf_counter()

@@ -17,12 +17,12 @@ from k8s_execution.domain.plan import (
     Resources,
     Specification,
 )
-from k8s_execution.manifests.check import PlanCheck
+from k8s_execution.manifests.check import Checker
 from k8s_execution.ports.manifests import QuotaSum
 from unit.manifests.samples import MIGRATE, SMALLEST, SPECIFICATION, with_application, with_environment, with_suite
 
 APP = "environment.applications[0]"
-CHECK = PlanCheck()
+CHECK = Checker()
 
 
 def sums(plan: Specification) -> dict[str, QuotaSum]:
@@ -35,10 +35,10 @@ def test_the_sums_say_what_is_needed_what_is_allowed_and_of_what_it_is_made() ->
         "760m",
         "1270m",
         True,
-        ("api 2 x 250m", "suites, 4 at once, of 1 x 260m", "or hooks, 1 at once, of 2 x 260m"),
+        ("api 2 x 250m", "suites, 1 at once, of 1 x 260m", "or hooks, 1 at once, of 2 x 260m"),
     )
     assert sums(SPECIFICATION)["pods"] == QuotaSum(
-        "pods", "3", "7", True, ("api 2 x 1", "suites, 4 at once, of 1 x 1", "or hooks, 1 at once, of 2 x 1")
+        "pods", "3", "7", True, ("api 2 x 1", "suites, 1 at once, of 1 x 1", "or hooks, 1 at once, of 2 x 1")
     )
 
 

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from k8s_execution.engine.maskers import Maskers
 from k8s_execution.engine.operations import Operations
@@ -38,11 +39,12 @@ from k8s_execution.logs.cursor import SignedCursors
 from k8s_execution.logs.hub import Hub
 from k8s_execution.logs.reader import JournalReader
 from k8s_execution.logs.segments import JournalStore
-from k8s_execution.manifests.check import Checker
+from k8s_execution.manifests.check import PlanCheck
 from k8s_execution.manifests.render import Manifests
 from k8s_execution.manifests.templates import load, templates_folder
 from k8s_execution.ports.cluster import ClusterPort
 from k8s_execution.ports.manifests import InstallationSettings
+from k8s_execution.runtime.agent_program import agent_program
 from k8s_execution.runtime.clock import SystemClock
 from k8s_execution.runtime.sealing import KeySealer, installation_key
 from k8s_execution.settings import Settings
@@ -99,7 +101,8 @@ async def embedded(settings: Settings) -> AsyncIterator[Ready]:
         chosen = replace(settings, grpc_address=f"unix:{folder}/grpc")
         task = asyncio.create_task(run(chosen, answers.set_result, stop), name="embedded service")
         try:
-            await asyncio.wait({task, answers}, return_when=asyncio.FIRST_COMPLETED)
+            waited: set[asyncio.Future[Any]] = {task, answers}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             yield answers.result() if answers.done() else await _failed(task)
         finally:
             stop.set()
@@ -143,8 +146,9 @@ def _start_engine(
     """Start the loops; the returned function ends them and gives what to wait for."""
     queue = WorkQueue(core.clock)
     operations = Operations(tasks, core.clock, queue.add)
-    collector = PodCollector(cluster, core.archive, core.executor, logs.masker)
-    tools = Tools(core.store, cluster, core.manifests, collector, ObjectKeeper(core.archive), logs, core.sealer)
+    maskers = Maskers(core.store, core.sealer)
+    collector = PodCollector(cluster, core.archive, core.executor, maskers.of)
+    tools = Tools(core.store, cluster, core.manifests, collector, ObjectKeeper(core.archive), logs, maskers)
     owner = Owner(core.store, core.clock, cluster.identity.uid, queue.add)
     loops = [
         tasks.create_task(Reconciler(tools, queue, operations).run(), name="reconcile"),
@@ -173,7 +177,7 @@ async def _answer(
     """Serve gRPC until `stop` is set, then drain."""
     cursors = SignedCursors(core.sealer)
     reader = JournalReader(core.journals)
-    parts = Parts(core.store, core.archive, reader, cursors, core.sealer, Checker(), core.manifests, cluster, sweeper)
+    parts = Parts(core.store, core.archive, reader, cursors, core.sealer, PlanCheck(), core.manifests, cluster, sweeper)
     use_cases = UseCases(parts, Limits(settings.namespace_prefix, settings.queue_limit))
     server = GrpcServer(use_cases, settings.grpc_address)
     address = await server.start()
@@ -215,12 +219,17 @@ async def _kubeconfig(settings: Settings, stack: AsyncExitStack) -> Path | None:
         return None
     if not settings.simulate:
         return settings.kubeconfig
-    from k8s_simulation.cluster import SimulatedCluster
+    from k8s_simulation.cluster import ClusterOptions, SimulatedCluster
 
-    cluster = SimulatedCluster(
-        images=settings.images, allow_unisolated=settings.allow_unisolated, faults=settings.faults
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="k8s-simulation-"))
+    options = ClusterOptions(
+        Path(folder),
+        images=settings.images,
+        agent=await agent_program(settings.agent),
+        faults=settings.faults,
+        allow_unisolated=settings.allow_unisolated,
     )
-    return (await stack.enter_async_context(cluster)).kubeconfig
+    return (await stack.enter_async_context(SimulatedCluster(options))).kubeconfig
 
 
 def _ready(address: str, kubeconfig: Path | None) -> Ready:

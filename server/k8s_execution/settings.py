@@ -89,6 +89,7 @@ class Settings:
     installation: str = ""
     installation_key: str = ""
     agent_image: str = "k8s-execution-agent:0.1.0"
+    agent: Path | None = None
     templates: Path | None = None
     dns_cidrs: tuple[str, ...] = ()
     dns_ports: tuple[int, ...] = (53,)
@@ -144,6 +145,7 @@ SOURCES: Mapping[str, _Source] = {
     "installation": _Source("K8S_EXECUTION_INSTALLATION", _text),
     "installation_key": _Source("K8S_EXECUTION_KEY", _text, secret=True),
     "agent_image": _Source("K8S_EXECUTION_AGENT_IMAGE", _text),
+    "agent": _Source("K8S_EXECUTION_AGENT", _path),
     "templates": _Source("K8S_EXECUTION_TEMPLATES", _path),
     "dns_cidrs": _Source("K8S_EXECUTION_DNS_CIDRS", _texts),
     "dns_ports": _Source("K8S_EXECUTION_DNS_PORTS", _counts),

@@ -39,7 +39,7 @@ from k8s_execution.logs.cursor import SignedCursors
 from k8s_execution.logs.hub import Hub
 from k8s_execution.logs.reader import JournalReader
 from k8s_execution.logs.segments import JournalStore
-from k8s_execution.manifests.check import PlanCheck
+from k8s_execution.manifests.check import Checker
 from k8s_execution.manifests.render import Manifests
 from k8s_execution.manifests.templates import load, templates_folder
 from k8s_execution.ports.cluster import ClusterPort
@@ -177,7 +177,7 @@ async def _answer(
     """Serve gRPC until `stop` is set, then drain."""
     cursors = SignedCursors(core.sealer)
     reader = JournalReader(core.journals)
-    parts = Parts(core.store, core.archive, reader, cursors, core.sealer, PlanCheck(), core.manifests, cluster, sweeper)
+    parts = Parts(core.store, core.archive, reader, cursors, core.sealer, Checker(), core.manifests, cluster, sweeper)
     use_cases = UseCases(parts, Limits(settings.namespace_prefix, settings.queue_limit))
     server = GrpcServer(use_cases, settings.grpc_address)
     address = await server.start()

@@ -115,7 +115,6 @@ async def test_scale_label_annotate_patch(kubectl: Kubectl, kube: Kube, namespac
     found = (await kube.get("deployments", namespace, "d")).body
     spec, labels = found["spec"], found["metadata"]["labels"]
     assert (spec["replicas"], spec["minReadySeconds"], labels["a"]) == (0, 1, "b")
-    )
 
 
 async def test_delete_waits_and_cascades(kubectl: Kubectl, kube: Kube, namespace: str) -> None:

@@ -74,7 +74,7 @@ def server_side_apply(live: Object | None, applied: Object, applier: Applier) ->
         raise _conflict_error(conflicts)
     result = _merge(clone(live), applied, "")
     owned_elsewhere = set().union(*others.values()) if others else set()
-    for path in sorted(before - mine - owned_elsewhere, key=len, reverse=True):
+    for path in _given_up(before, mine | owned_elsewhere):
         _remove(result, path)
     lost = set(conflicts)
     kept = [_entry(e, _paths(e["fieldsV1"]) - lost) for e in entries if e["manager"] != applier.manager]
@@ -192,8 +192,17 @@ def _read(value: Any, path: Path) -> Any:
     return value
 
 
+def _given_up(before: set[Path], kept: set[Path]) -> list[Path]:
+    """What is to be removed: whole elements of associative lists that nobody names any more, then single fields."""
+    prefixes = {p[:n] for p in kept for n in range(1, len(p) + 1)}
+    elements = {
+        p[:n] for p in before for n in range(1, len(p) + 1) if p[n - 1].startswith("k:") and p[:n] not in prefixes
+    }
+    return [*sorted(elements, key=len), *sorted(before - kept, key=len, reverse=True)]
+
+
 def _remove(value: Any, path: Path) -> None:
-    """Remove what the path names, then each holder above it that it leaves empty."""
+    """Remove what the path names, if it is there, then each holder above it that is left empty."""
     trail: list[tuple[Any, Any]] = []
     for element in path:
         step = _step(value, element)
@@ -201,16 +210,11 @@ def _remove(value: Any, path: Path) -> None:
             return
         trail.append((value, step))
         value = value[step]
-    for holder, step in reversed(trail):
-        if holder[step] and (holder, step) != trail[-1] and not _only_key(holder[step], path):
-            return
+    holder, step = trail.pop()
+    del holder[step]
+    while trail and not holder:
+        holder, step = trail.pop()
         del holder[step]
-
-
-def _only_key(value: Any, path: Path) -> bool:
-    """True for an element of an associative list of which only its key is left."""
-    keys = [json.loads(e[2:]) for e in path if e.startswith("k:")]
-    return isinstance(value, dict) and any(value.items() <= k.items() for k in keys)
 
 
 def _tree(paths: set[Path]) -> Object:

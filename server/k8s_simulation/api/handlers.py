@@ -6,6 +6,8 @@ tokens, faults) are in `server`.
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
 from k8s_simulation.api import deletion, subresources
@@ -34,6 +36,8 @@ from k8s_simulation.api.streams import WatchStreams
 from k8s_simulation.api.tables import TableOptions, table
 from k8s_simulation.api.watching import Lister, list_body, list_meta
 
+_BATCH = 50  # deletions in one step
+
 
 class Handlers:
     """Answers requests for objects."""
@@ -54,7 +58,7 @@ class Handlers:
         if api.verb == "watch":
             return await self._streams.serve(request, api)
         if api.verb in {"get", "list"}:
-            return self._read(request, api)
+            return await self._read(request, api)
         body = await request.read()
         content_type = request.headers.get("Content-Type", "")
         match api.verb:
@@ -67,7 +71,7 @@ class Handlers:
             case "delete":
                 return self._delete(api, decode_optional(body, content_type))
             case "deletecollection":
-                return self._delete_collection(api, decode_optional(body, content_type))
+                return await self._delete_collection(api, decode_optional(body, content_type))
             case _:
                 raise method_not_allowed()
 
@@ -79,7 +83,7 @@ class Handlers:
             raise not_found(api.resource, api.name)
         return self._registry.get(self._ref(api))
 
-    def _read(self, request: web.Request, api: ApiRequest) -> web.Response:
+    async def _read(self, request: web.Request, api: ApiRequest) -> web.Response:
         if "get" not in api.resource.verbs:
             raise method_not_allowed()
         options = table_options(request, api)
@@ -94,7 +98,7 @@ class Handlers:
             return _json(encode(body))
         page = self._lister.page(api)
         if options is None:
-            return _json(list_body(api.resource, page))
+            return _json(await list_body(api.resource, page))
         body = table(api.resource, [e.obj for e in page.entries], self._registry.clock(), options)
         body["metadata"] = list_meta(page)
         return _json(encode(body))
@@ -187,19 +191,21 @@ class Handlers:
             return _json(encode(_deleted_status(api.resource, deleted.entry.obj)))
         return _json(_encoded(deleted.entry))
 
-    def _delete_collection(self, api: ApiRequest, body: Object) -> web.Response:
+    async def _delete_collection(self, api: ApiRequest, body: Object) -> web.Response:
         if "deletecollection" not in api.resource.verbs:
             raise method_not_allowed()
         options = deletion.parse_options(body, api.query)
         page = self._lister.page(api)
-        for entry in page.entries:
+        for number, entry in enumerate(page.entries):
+            if number % _BATCH == 0:
+                await asyncio.sleep(0)  # a large collection must not hold the loop
             namespace, name = entry.key
             try:
                 self._registry.delete(Ref(api.resource, namespace, name), options, dry_run=api.dry_run)
             except ApiError as error:
                 if error.code != 404:
                     raise
-        return _json(list_body(api.resource, page))
+        return _json(await list_body(api.resource, page))
 
 
 _PATCH_OPTIONS = Resource("meta.k8s.io", "v1", "patchoptions", "PatchOptions")

@@ -7,7 +7,8 @@ delay is a setting.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from k8s_simulation.api.deletion import BACKGROUND
 from k8s_simulation.api.objects import Object, is_deleting, meta, seconds_of, spec_of
@@ -18,6 +19,7 @@ from k8s_simulation.api.storage import Change, ChangeType
 from k8s_simulation.controllers.framework import Key, KeyFunction
 from k8s_simulation.faults import FaultBook, StuckNamespace, matches
 
+_BATCH = 25  # deletions in one pass, so that a full namespace does not hold up the API
 _NAMESPACED = tuple(r for r in STORED if r.namespaced)
 
 
@@ -57,7 +59,8 @@ class NamespaceController:
         wait = self._delay - (self._registry.clock() - asked)
         if 0 < wait <= self._delay:
             return wait
-        self._delete_contents(key[0])
+        if not self._delete_contents(key[0]):
+            return 0.0
         left = self._contents(key[0])
         stuck = next((f for f in self._faults.of(StuckNamespace) if matches(f.namespace, key[0])), None)
         self._registry.modify(ref, lambda o: self._set_conditions(o, left, stuck), "status")
@@ -77,15 +80,22 @@ class NamespaceController:
     def _contents(self, namespace: str) -> list[tuple[Resource, Object]]:
         return [(r, o) for r in _NAMESPACED for o in self._registry.storage.objects(r, namespace)]
 
-    def _delete_contents(self, namespace: str) -> None:
-        for resource, obj in self._contents(namespace):
-            if is_deleting(obj):
-                continue
+    def _pending(self, namespace: str) -> Iterator[tuple[Resource, Object]]:
+        for resource in _NAMESPACED:
+            for obj in self._registry.storage.objects(resource, namespace):
+                if not is_deleting(obj):
+                    yield resource, obj
+
+    def _delete_contents(self, namespace: str) -> bool:
+        """Delete some of what is left; True when everything has been asked to go."""
+        pending = list(islice(self._pending(namespace), _BATCH))
+        for resource, obj in pending:
             try:
                 self._registry.delete(ref_of(resource, obj), BACKGROUND)
             except ApiError as error:
                 if error.code != 404:
                     raise
+        return len(pending) < _BATCH
 
     def _set_conditions(
         self, namespace: Object, left: list[tuple[Resource, Object]], stuck: StuckNamespace | None

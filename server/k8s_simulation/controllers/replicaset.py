@@ -25,6 +25,7 @@ from k8s_simulation.api.selectors import from_label_selector, labels_match
 from k8s_simulation.controllers.framework import Backoff, Key, KeyFunction, changed_key, owned_by, owner_key
 from k8s_simulation.controllers.recorder import Recorder, pod_from_template
 
+_BURST = 100  # pods made in one pass; the next begins with their own events
 _RETRY_SECONDS = (0.01, 5.0)  # between attempts to create refused pods, first and last; in life it grows to 1000 s
 
 
@@ -113,7 +114,7 @@ class ReplicaSetController:
 
     def _scale(self, found: Object, active: list[Object], wanted: int) -> str:
         """Create or delete pods; the words of a refusal, or the empty string."""
-        for _ in range(wanted - len(active)):
+        for _ in range(min(wanted - len(active), _BURST)):
             try:
                 pod = self._registry.create(PODS, pod_from_template(found, spec_of(found)["template"])).obj
             except ApiError as error:

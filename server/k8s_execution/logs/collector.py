@@ -21,8 +21,9 @@ from k8s_execution.domain.redaction import Masker
 from k8s_execution.logs.batching import Batcher, CapReached
 from k8s_execution.logs.fill import ReadFrom
 from k8s_execution.logs.gaps import GapReason
+from k8s_execution.logs.run import Pace, Run
 from k8s_execution.logs.segments import Journal, JournalStore
-from k8s_execution.logs.tail import Pace, Run, Tail
+from k8s_execution.logs.tail import Tail
 from k8s_execution.logs.targets import Target, targets
 from k8s_execution.ports.cluster import ContainerLogs
 from k8s_execution.ports.logs import Fill, LogStream, LogSummary

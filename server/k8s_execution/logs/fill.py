@@ -8,11 +8,17 @@ reading function is given.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 
+from k8s_execution.logs.framing import Fragment, Piece
+from k8s_execution.ports.cluster import ExecFailed, LogGone, Unreachable
+
 SECOND = 1_000_000_000
+CHECK_SECONDS = 5.0
+"""How long a look at the file may take; the log goes on without it."""
 
 ReadFrom = Callable[[int], AsyncIterator[bytes]]
 """The output file from a byte offset to its present end; ExecFailed if cut, LogGone if it does not hold the rest."""
@@ -20,6 +26,71 @@ ReadFrom = Callable[[int], AsyncIterator[bytes]]
 
 class NotTheSame(Exception):
     """The file is not what the log was."""
+
+
+class NotTheBeginning(Exception):
+    """The log begins later than the file: the node rotated its beginning away before it was read."""
+
+
+class StepFile:
+    """The output file of the step that a tail follows. `last` are the last bytes stored, as far as they are known."""
+
+    def __init__(self, read: ReadFrom) -> None:
+        """`read` reaches the pod."""
+        self._read = read
+        self.last = b"\n"
+
+    def rest(self, offset: int, time: int) -> AsyncGenerator[bytes, None]:
+        """What follows the offset, in the log's form (`stamped`)."""
+        return stamped(self._read, offset, self.last if offset else b"", time)
+
+    async def begins_with(self, first: bytes) -> bool:
+        """Whether the file begins so, as far as it goes; True where it cannot be read."""
+        found = await self._some(0, len(first))
+        return found is None or first.startswith(found)
+
+    async def ends_at(self, offset: int) -> bool:
+        """Whether the file ends there with the last bytes stored; True where it cannot be read."""
+        before = self.last if offset else b""
+        found = await self._some(offset - len(before), len(before) + 1)
+        return found is None or found == before
+
+    async def _some(self, offset: int, size: int) -> bytes | None:
+        """The first `size` bytes from an offset, or all there are; None where they cannot be had."""
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                return (await _beginning(self._read(offset), size))[:size]
+        except (ExecFailed, LogGone, Unreachable, TimeoutError):
+            return None
+
+
+async def _beginning(chunks: AsyncIterator[bytes], size: int) -> bytes:
+    found = b""
+    try:
+        async for chunk in chunks:
+            found += chunk
+            if len(found) >= size:
+                break
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
+    return found
+
+
+def raw_bytes(pieces: Sequence[Piece], *, last: bool = False) -> bytes:
+    """What the pieces were in the log, newlines included; with `last` only the last line of each."""
+    parts: list[bytes] = []
+    for piece in pieces:
+        if isinstance(piece, Fragment):
+            parts.append(piece.data + b"\n" * piece.newline)
+        else:
+            parts += [data + b"\n" for data in (piece.data[-1:] if last else piece.data)]
+    return b"".join(parts)
+
+
+def first_time(pieces: Sequence[Piece]) -> int:
+    """The time of the first line, in ns."""
+    return pieces[0].time if isinstance(pieces[0], Fragment) else pieces[0].times[0]
 
 
 async def stamped(read: ReadFrom, offset: int, before: bytes, time: int) -> AsyncGenerator[bytes, None]:

@@ -13,76 +13,30 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterable
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from k8s_execution.domain.redaction import Masker
 from k8s_execution.logs.batching import Batcher, CapReached
-from k8s_execution.logs.fill import NotTheSame, ReadFrom, stamped
-from k8s_execution.logs.framing import Framer, Lines, Piece
+from k8s_execution.logs.fill import NotTheBeginning, NotTheSame, ReadFrom, StepFile, first_time, raw_bytes
+from k8s_execution.logs.framing import Framer, Piece
 from k8s_execution.logs.gaps import GapReason
 from k8s_execution.logs.resume import OverlapMissing, Resume, Token
+from k8s_execution.logs.run import Run
 from k8s_execution.logs.targets import Source, Target
 from k8s_execution.ports.cluster import ContainerLogs, ExecFailed, LogGone, LogNotReady, LogRequest, Unreachable
 from k8s_execution.runtime.backoff import delay
+
+PROMPT_US = 2_000_000
+"""A first line so long after the start (known to the second) was perhaps not the first."""
+
+LONG_LOG = 1024 * 1024
+"""Bytes from which on a node may have rotated a log while it was followed."""
 
 FILE_TRIES = 5
 """Failed looks into the output file of a terminated step after which its rest is given up."""
 
 SLICE = 32 * 1024
 """Bytes worked on in one step of the event loop (about 1 ms)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Waiting times of a tail, in seconds.
-
-    `quiet`: a silent follow is opened again (a frozen connection looks the same); `drained`: a silent follow of a
-    terminated container is given up; `stalled`: so is a read to the present end; `settle`: how long a read without
-    overlap waits for facts of a restart; `look`: between looks into a step's output file.
-    """
-
-    first_retry: float = 0.25
-    longest_retry: float = 5.0
-    quiet: float = 300.0
-    drained: float = 2.0
-    stalled: float = 30.0
-    settle: float = 5.0
-    look: float = 1.0
-
-
-class Run:
-    """What is known of the run that a tail follows; the collector updates it."""
-
-    def __init__(self, target: Target, pace: Pace) -> None:
-        """Begin with these facts."""
-        self.target = target
-        self.pace = pace
-        self.finishing = False
-        self.changed = asyncio.Event()
-        self.following: asyncio.Timeout | None = None
-
-    def update(self, target: Target) -> None:
-        """Newer facts; wakes the tail if they differ."""
-        if target != self.target:
-            self.target = target
-            self._wake()
-
-    def finish(self) -> None:
-        """Read to the present end and no further, whether the container runs or not."""
-        self.finishing = True
-        self._wake()
-
-    def patience(self) -> float:
-        """How long a follow may be silent."""
-        if self.finishing:
-            return 0.0
-        return self.pace.drained if self.target.terminated else self.pace.quiet
-
-    def _wake(self) -> None:
-        self.changed.set()
-        if self.following is not None and not self.following.expired():
-            self.following.reschedule(asyncio.get_running_loop().time() + self.patience())
 
 
 class _Outcome(Enum):
@@ -94,6 +48,7 @@ class _Outcome(Enum):
     NOT_READY = auto()
     GONE = auto()
     NO_OVERLAP = auto()
+    NO_BEGINNING = auto()
     NOT_THE_SAME = auto()
 
 
@@ -111,9 +66,11 @@ class Tail:
     ) -> None:
         """Go on behind `token`; `batcher` writes what is new; `file` is what fills a gap, where there is one."""
         self._logs = logs
-        self._file = file
+        self._file = StepFile(file) if file is not None else None
         self._from_file = False
-        self._last = b"\n"  # the last bytes stored, as far as they are known
+        self._first_time = 0
+        self._begun = not token.empty  # whether the log's beginning is stored, or was looked at
+        self._doubtful = False  # whether a part of the log may have been rotated away unseen
         self._run = run
         self._masker = masker
         self._batcher = batcher
@@ -147,6 +104,7 @@ class Tail:
         match outcome:
             case _Outcome.ENDED if proving and (not self._fresh or not target.terminated):
                 self._store(self._framer.finish())
+                await self._prove_end(target)
                 return True
             case _Outcome.ENDED if proving:
                 pass  # it brought something, so it proves nothing: look once more
@@ -154,6 +112,8 @@ class Tail:
                 pass
             case _Outcome.NO_OVERLAP:
                 await self._doubt(target)
+            case _Outcome.NO_BEGINNING:
+                self._from_file = True
             case _Outcome.NOT_THE_SAME:
                 self._file, self._from_file, self._accept_loss = None, False, True
             case _Outcome.GONE:
@@ -186,6 +146,8 @@ class Tail:
             return _Outcome.NOT_READY
         except LogGone:
             return _Outcome.GONE
+        except NotTheBeginning:
+            return _Outcome.NO_BEGINNING
         except NotTheSame:
             return _Outcome.NOT_THE_SAME
         except (Unreachable, ExecFailed):
@@ -196,8 +158,7 @@ class Tail:
 
     def _open(self, target: Target, token: Token, follow: bool) -> AsyncIterable[bytes]:
         if self._from_file and self._file is not None:
-            before = self._last if token.raw else b""
-            return stamped(self._file, token.raw, before, token.time)
+            return self._file.rest(token.raw, token.time or self._first_time)
         request = LogRequest(
             namespace=target.namespace,
             pod=target.stream.pod,
@@ -233,10 +194,36 @@ class Tail:
 
     async def _take(self, chunk: bytes) -> None:
         """Frame and store a chunk, letting others run between its slices."""
-        self._store(self._framer.feed(chunk[:SLICE]))
-        for at in range(SLICE, len(chunk), SLICE):
-            await asyncio.sleep(0)
-            self._store(self._framer.feed(chunk[at : at + SLICE]))
+        for at in range(0, len(chunk), SLICE):
+            if at:
+                await asyncio.sleep(0)
+            pieces = self._framer.feed(chunk[at : at + SLICE])
+            if pieces and not self._begun:
+                await self._prove_beginning(pieces)
+            self._store(pieces)
+
+    async def _prove_beginning(self, pieces: list[Piece]) -> None:
+        """Whether the first read began where the step did, or the node had rotated the log before; by its file.
+
+        Looked at only where it can be: the step had ended, or had run for a while, before its first line was read.
+        """
+        self._begun = True
+        target, time = self._run.target, first_time(pieces)
+        late = target.started_at is None or time > (target.started_at + PROMPT_US) * 1000
+        if self._file is None or self._from_file or not (target.terminated or late):
+            return
+        self._doubtful = True
+        if not await self._file.begins_with(raw_bytes(pieces)):
+            self._first_time = time
+            raise NotTheBeginning
+
+    async def _prove_end(self, target: Target) -> None:
+        """A long log, or a doubtful one, must be as long as the step's file; if not, something was lost unseen."""
+        raw = self._resume.token.raw
+        if self._file is None or self._from_file or raw < 0 or not target.terminated:
+            return
+        if (self._doubtful or raw >= LONG_LOG) and not await self._file.ends_at(raw):
+            self._batcher.gap(GapReason.ROTATED)
 
     def _store(self, pieces: list[Piece]) -> None:
         for piece in pieces:
@@ -247,7 +234,8 @@ class Tail:
             if new is not None:
                 self._fresh = True
                 self._batcher.add(new, self._resume.token)
-                self._last = new.data[-1] + b"\n" if isinstance(new, Lines) else new.data + b"\n" * new.newline
+                if self._file is not None:
+                    self._file.last = raw_bytes([new], last=True)
 
     def _may_be_another_run(self) -> bool:
         """A second read of a run that had said nothing: there is no line by which to recognise it."""

@@ -29,7 +29,8 @@ class Source(Enum):
 class Target:
     """One run of one container. `terminated`: it has ended, so its log grows no more.
 
-    `restarts`: the pod may start the container again, so a read may answer with a later run's log.
+    `restarts`: the pod may start the container again, so a read may answer with a later run's log. `started_at`: µs
+    by the node's clock in whole seconds, of the present run only.
     """
 
     stream: LogStream
@@ -37,6 +38,7 @@ class Target:
     source: Source
     terminated: bool
     restarts: bool
+    started_at: int | None = None
 
 
 def targets(pod: PodFact) -> tuple[Target, ...]:
@@ -64,7 +66,8 @@ def _runs(pod: PodFact, container: ContainerFact) -> Iterator[Target]:
         for run in range(present - 1):
             yield replace(_target(pod, container, run), source=Source.LOST, terminated=True)
         yield replace(_target(pod, container, present - 1), source=Source.PREVIOUS, terminated=True)
-    yield replace(current, terminated=waits_again or container.state is ContainerState.TERMINATED)
+    ended = waits_again or container.state is ContainerState.TERMINATED
+    yield replace(current, terminated=ended, started_at=container.started_at)
 
 
 def _target(pod: PodFact, container: ContainerFact, run: int) -> Target:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,8 +14,8 @@ from k8s_execution.domain.redaction import Masker
 from k8s_execution.logs.collector import LogManager
 from k8s_execution.logs.fill import stamped
 from k8s_execution.logs.framing import Framer
+from k8s_execution.logs.run import Pace
 from k8s_execution.logs.segments import JournalStore
-from k8s_execution.logs.tail import Pace
 from k8s_execution.ports.cluster import ExecFailed, LogGone
 from k8s_execution.ports.logs import LogBatch
 from unit.logs.conditions import until
@@ -25,7 +25,7 @@ from unit.logs.test_segments import read
 from unit.logs.test_tail import all_ended, contiguous, gaps
 
 FAST = Pace(first_retry=0.001, longest_retry=0.005, quiet=0.05, drained=0.02, stalled=1.0, settle=0.02, look=0.002)
-RUNNING = pod(container(name="step"), step="s")
+RUNNING = pod(replace(container(name="step"), started_at=BASE // 1000), step="s")
 ENDED = pod(container(ContainerState.TERMINATED, name="step", exit_code=0), step="s")
 TRUTH = [(BASE + i * 10**8, b"2026-01-01T00:00:00Z INFO %d" % i) for i in range(30)]
 
@@ -107,6 +107,38 @@ async def test_another_owner_goes_on_in_the_file(store: JournalStore) -> None:
         await until(lambda: manager.progress("x1").lines >= 10)
     batches = await collect(store, ScriptedLogs(TRUTH, [Read(25, rotated=15)], rotated=15), File(raw(TRUTH)))
     assert b"".join(line.data + b"\n" for b in batches for line in b.lines) == raw(TRUTH) and not gaps(batches)
+
+
+async def late(store: JournalStore, logs: ScriptedLogs, file: File) -> list[LogBatch]:
+    """A step that had ended before it was first seen."""
+    async with asyncio.timeout(20), LogManager(logs, store, cap=1 << 30, pace=FAST, fill=file.read) as manager:
+        manager.observe("x1", [ENDED], Masker(()))
+        await manager.seal("x1", [ENDED], 5)
+    return await read(store, "x1")
+
+
+async def test_a_beginning_that_was_rotated_away_is_read_from_the_file(store: JournalStore) -> None:
+    batches = await late(store, ScriptedLogs(TRUTH, rotated=20), File(raw(TRUTH)))
+    lines = [line for b in batches for line in b.lines]
+    assert [line.data for line in lines] == [d for _, d in TRUTH] and not gaps(batches) and contiguous(batches)
+    assert {line.time for line in lines} == {TRUTH[20][0]}
+
+
+async def test_a_whole_log_seen_late_is_taken_from_the_log(store: JournalStore) -> None:
+    batches = await late(store, ScriptedLogs(TRUTH), File(raw(TRUTH)))
+    assert [(line.time, line.data) for b in batches for line in b.lines] == TRUTH and not gaps(batches)
+
+
+async def test_a_log_seen_late_that_lacks_lines_of_the_file_has_a_gap(store: JournalStore) -> None:
+    """All lines are the same, so the beginning looks right; their number tells."""
+    same = [(time, b"same") for time, _ in TRUTH]
+    batches = await late(store, ScriptedLogs(same, rotated=20), File(raw(same)))
+    assert gaps(batches) == ["LOG_ROTATED"] and contiguous(batches)
+
+
+async def test_a_file_that_cannot_be_looked_at_changes_nothing(store: JournalStore) -> None:
+    batches = await late(store, ScriptedLogs(TRUTH), File(b"", ExecFailed("released")))
+    assert [line.data for b in batches for line in b.lines] == [d for _, d in TRUTH] and not gaps(batches)
 
 
 @settings(deadline=None)

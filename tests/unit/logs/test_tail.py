@@ -16,8 +16,8 @@ from k8s_execution.domain.facts import ContainerState, PodFact
 from k8s_execution.domain.redaction import Masker
 from k8s_execution.logs.collector import LogManager
 from k8s_execution.logs.hub import Hub
+from k8s_execution.logs.run import Pace
 from k8s_execution.logs.segments import JournalStore
-from k8s_execution.logs.tail import Pace
 from k8s_execution.ports.logs import LogBatch, LogCollector, LogSummary
 from unit.logs.conditions import until
 from unit.logs.scripted import BASE, End, Read, ScriptedLogs, container, pod

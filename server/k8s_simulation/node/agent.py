@@ -247,9 +247,14 @@ class Agent:
                 self._node.faults.update(parse(found))
                 self._evict()
                 params = {"version": str(found.get("version", 0)), "wait": "20"}
-            except (BadFault, ApiError) as error:
-                log.info("no scripted faults: %s", error)
-                return
+            except ApiError as error:
+                if error.status in {403, 404}:
+                    log.debug("no scripted faults: %s", error)
+                    return  # a real API server
+                await asyncio.sleep(1.0)
+            except BadFault as error:
+                log.warning("the scripted faults cannot be read: %s", error)
+                await asyncio.sleep(1.0)
             except ApiUnreachable:
                 await asyncio.sleep(1.0)  # the watches say loudly enough that the API is away
 

@@ -109,42 +109,37 @@ class _Confined(Process):
         self._status = status
         self._log_of_start = log
         self._told = b""
+        self._first_word = asyncio.Event()  # the first status line has come, or none ever will
+        os.set_blocking(status, False)
+        asyncio.get_running_loop().add_reader(status, self._read_status)
 
     async def begun(self) -> None:
         """Return when the container's command runs or has ended. Raises SandboxFault when it never ran."""
-        await self._learn_target()
-        while self.running and self._still_bubblewrap():  # noqa: ASYNC110 - see below
-            await asyncio.sleep(0.001)  # exec is told by nobody; it takes 1 to 3 ms
-        if self.running or await self._executed():
-            return
-        await self.wait()
-        text = self._first_output()
-        self._log_of_start.discard()
-        raise SandboxFault(text, command=text.startswith("bwrap: execvp"))
-
-    async def _learn_target(self) -> None:
-        loop = asyncio.get_running_loop()
-        os.set_blocking(self._status, False)
-        while self.running and b"\n" not in self._told:
-            readable = loop.create_future()
-            loop.add_reader(self._status, readable.set_result, None)
-            try:
-                await readable
-            finally:
-                loop.remove_reader(self._status)
-            if not self._read_status():
-                break
+        await self._first_word.wait()
         if b"child-pid" in self._told:
             self.target = int(json.loads(self._told.split(b"\n")[0])["child-pid"])
+        while self.running and self._still_bubblewrap():  # noqa: ASYNC110 - see below
+            await asyncio.sleep(0.001)  # exec is told by nobody; it takes 1 to 3 ms
+        if self.running:
+            return
+        await self.wait()
+        # bubblewrap reports an exit code only if the command itself was executed.
+        if b"exit-code" not in self._told:
+            text = self._first_output()
+            self._log_of_start.discard()
+            raise SandboxFault(text, command=text.startswith("bwrap: execvp"))
 
-    def _read_status(self) -> bool:
-        """Take what the status pipe holds; False at its end."""
+    def _read_status(self) -> None:
+        """Take what the status pipe holds."""
         try:
             chunk = os.read(self._status, 4096)
         except BlockingIOError:
-            return True
+            return
         self._told += chunk
-        return bool(chunk)
+        if not chunk:
+            asyncio.get_running_loop().remove_reader(self._status)
+        if not chunk or b"\n" in self._told:
+            self._first_word.set()
 
     def _still_bubblewrap(self) -> bool:
         try:
@@ -152,15 +147,12 @@ class _Confined(Process):
         except OSError:
             return False
 
-    async def _executed(self) -> bool:
-        """Whether bubblewrap reported an exit code: it does so only if the command itself was executed."""
-        await self.wait()
-        return b"exit-code" in self._told
-
     def _reap(self) -> None:
         # Open until now, since bubblewrap writes the exit code to it and would die of a closed pipe.
         self._read_status()
+        asyncio.get_running_loop().remove_reader(self._status)
         os.close(self._status)
+        self._first_word.set()
         super()._reap()
 
     def _first_output(self) -> str:

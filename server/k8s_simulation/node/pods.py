@@ -303,7 +303,7 @@ class PodWorker:
         """Try once; True when there is nothing left to tell."""
         self._dirty.clear()
         status = pod_status(self.facts, self.pod.object, self._reported, time.time())
-        if status == self._reported:
+        if status == self._reported or self.object_gone:
             return True
         try:
             body = {"metadata": {"uid": self.pod.uid}, "status": status}
@@ -315,7 +315,7 @@ class PodWorker:
             if error.status in {404, 409}:
                 return True  # gone, or replaced by another pod of its name
             log.warning("status of %s: %s", self.pod.name, error)
-            return False
+            return error.status == 422  # trying again would not make it valid; the next change may
         self._reported = status
         return True
 

@@ -80,7 +80,7 @@ async def test_a_failing_readiness_probe_keeps_the_pod_unready_and_is_told(clust
 
 async def test_an_exec_probe_makes_a_pod_ready_and_unready(cluster: Cluster) -> None:
     probe = {"exec": {"command": ["test", "-e", "/tmp/ok"]}, "periodSeconds": 1, "failureThreshold": 1}
-    await cluster.pod("flip", shell("touch /tmp/ok; sleep 0.5; rm /tmp/ok; sleep 60", readinessProbe=probe))
+    await cluster.pod("flip", shell("touch /tmp/ok; sleep 2.5; rm /tmp/ok; sleep 60", readinessProbe=probe))
     await cluster.ready("flip")
     await cluster.until("flip", lambda p: condition(p, "Ready") == "False")
 

@@ -11,6 +11,8 @@ from k8s_execution.ports.cluster import ClusterPort, ObjectRef, Unreachable
 
 POD_GRACE_SECONDS = 1
 DRAIN_SECONDS = 60.0
+STRAY_SECONDS = 5.0
+"""A pod without our labels (somebody put it there) ends unnoticed by the reflectors: look again after this."""
 
 
 async def drain(tools: Tools, execution: Execution) -> None:
@@ -31,12 +33,20 @@ async def drain_namespace(cluster: ClusterPort, execution: Execution) -> None:
         await cluster.drain(execution.namespace, POD_GRACE_SECONDS)
         async with asyncio.timeout(DRAIN_SECONDS):
             while await cluster.pods_left(execution.namespace):
-                await changed.wait()
-                changed.clear()
+                await _change_or(changed, STRAY_SECONDS)
     except TimeoutError as late:
         raise Unreachable(f"pods of {execution.namespace} are still there after {DRAIN_SECONDS:.0f} s") from late
     finally:
         cancel()
+
+
+async def _change_or(changed: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await changed.wait()
+    except TimeoutError:
+        pass  # look again without a sign
+    changed.clear()
 
 
 async def delete_namespace(tools: Tools, execution: Execution) -> None:

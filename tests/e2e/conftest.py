@@ -1,0 +1,56 @@
+"""Real parts for end-to-end tests: one simulated cluster a session, one service process a test."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.service import Service
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def agent() -> Path:
+    """The agent's program."""
+    build = [sys.executable, str(ROOT / "tools" / "build_agent.py")]
+    return Path(subprocess.run(build, capture_output=True, text=True, check=True).stdout.split()[-1])
+
+
+@pytest.fixture(scope="session")
+def simulation(tmp_path_factory: pytest.TempPathFactory, agent: Path) -> Iterator[Path]:
+    """The kubeconfig of a simulated cluster that lives for the session."""
+    folder = tmp_path_factory.mktemp("simulation")
+    ready, kubeconfig = folder / "ready", folder / "kubeconfig"
+    command = [sys.executable, "-m", "k8s_simulation", "--port", "0", "--kubeconfig", str(kubeconfig)]
+    command += ["--data", str(folder / "data"), "--ready-file", str(ready), "--agent", str(agent)]
+    with (folder / "log").open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + 60
+        while not ready.exists():
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-3000:]
+            time.sleep(0.02)
+        json.loads(ready.read_text())
+        yield kubeconfig
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) in {0, -signal.SIGTERM}
+
+
+@pytest.fixture
+async def service(tmp_path: Path, simulation: Path) -> AsyncIterator[Service]:
+    """A started service on the session's cluster; at the end it must leave on SIGTERM, without a defect in its log."""
+    made = Service(tmp_path / "data", simulation)
+    await made.start()
+    yield made
+    code = await made.stop()
+    assert code == 0, f"serve ended with {code}\n{made.tail()}"
+    assert "defect" not in made.log.read_text(), made.tail()

@@ -21,6 +21,7 @@ from k8s_simulation.api.resources import NAMESPACES, NODES, SERVICES, named
 from k8s_simulation.api.server import ApiServer, Tokens
 from k8s_simulation.api.storage import Change, Storage
 from k8s_simulation.controllers.accounts import AccountsController
+from k8s_simulation.controllers.claims import CLASSES, DEFAULT_CLASS, ClaimController
 from k8s_simulation.controllers.deployment import DeploymentController
 from k8s_simulation.controllers.endpoints import EndpointsController
 from k8s_simulation.controllers.framework import Controller, run_controllers
@@ -150,6 +151,7 @@ class ControlPlane:
             JobController(registry, faults),
             StatefulSetController(registry),
             EndpointsController(registry),
+            ClaimController(registry),
             NodeController(registry, delays.node_lease),
             GarbageCollector(registry),
         ]
@@ -167,6 +169,9 @@ def _bootstrap(registry: Registry) -> None:
         "spec": {"ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}]},
     }
     registry.create(SERVICES, service)
+    default = {"storageclass.kubernetes.io/is-default-class": "true"}
+    storage = {"provisioner": "simulated.example.com/folder", "reclaimPolicy": "Delete"}
+    registry.create(CLASSES, {"metadata": {"name": DEFAULT_CLASS, "annotations": default}, **storage})
     everything = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}, {"nonResourceURLs": ["*"], "verbs": ["*"]}]
     for name, rules in (("cluster-admin", everything), ("admin", []), ("edit", []), ("view", [])):
         registry.create(named("clusterroles"), {"metadata": {"name": name}, "rules": rules})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from support.kubeapi import Kube, Object
+from support.kubeapi import Kube, Object, path
 from support.kubeobjects import phase, pod
 
 
@@ -107,6 +107,15 @@ async def test_the_deadline_of_a_pod_fails_it(kube: Kube, namespace: str) -> Non
     await kube.created(pod(namespace, "sleep", "600", activeDeadlineSeconds=1))
     found = await kube.until("pods", namespace, "p", phase("Failed"))
     assert found["status"]["reason"] == "DeadlineExceeded"
+
+
+async def test_an_eviction_deletes_the_pod(kube: Kube, namespace: str) -> None:
+    await kube.created(pod(namespace, "sleep", "600"))
+    await kube.until("pods", namespace, "p", phase("Running"))
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p", "namespace": namespace}}
+    reply = await kube.request("POST", path("pods", namespace, "p", "eviction"), eviction)
+    assert (reply.status, reply.body["status"]) == (201, "Success")
+    await kube.until_gone("pods", namespace, "p")
 
 
 async def test_readiness_follows_the_probe(kube: Kube, namespace: str) -> None:

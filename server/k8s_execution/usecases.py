@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from k8s_execution.domain import naming
@@ -283,10 +283,11 @@ class UseCases:
         raise NotFound(f"execution {execution_id} kept no file {path!r}", "GetResults lists the kept files")
 
     async def _judge(self, call: ExecuteCall) -> tuple[Specification, Sequence[Problem]]:
-        specification, problems = self._parts.checker.prepare(call.specification, call.secrets)
-        problems = [*call.problems, *(p for p in problems if p.field not in {q.field for q in call.problems})]
+        specification, found = self._parts.checker.prepare(call.specification, call.secrets)
+        problems = [*call.problems, *_untold(found, call.problems)]
         source = specification.test_plan.source
-        if isinstance(source, BundleSource) and source.id and not await self._parts.archive.has_bundle(source.id):
+        told = any(p.field.startswith("test_plan.source") for p in problems)
+        if isinstance(source, BundleSource) and not told and not await self._parts.archive.has_bundle(source.id):
             message = "no bundle of this id was uploaded"
             hint = "send it with UploadBundle first, or use source.local with the command line"
             problems.append(Problem("test_plan.source.bundle.id", source.id[:80], "bundle.exists", message, hint))
@@ -334,6 +335,22 @@ class UseCases:
                 "this service only shows history: it has no cluster", "start it with --simulate or --kubeconfig"
             )
         return self._parts.cluster
+
+
+def _untold(found: Sequence[Problem], told: Sequence[Problem]) -> Iterator[Problem]:
+    """What the checker found and the field rules did not say already: of the same field, or of a missing one's parts.
+
+    A rule on a whole list or message (uniqueness, a required command) is told at the whole; the checker says it again
+    at the part, by the same kind of rule.
+    """
+    fields = {p.field for p in told}
+    missing = tuple(f"{p.field}." for p in told if p.rule == "required")
+    whole = [(p.field, p.rule.rpartition(".")[2]) for p in told]
+    for problem in found:
+        kind = problem.rule.rpartition(".")[2]
+        again = any(kind == k and problem.field.startswith(f) for f, k in whole)
+        if problem.field not in fields and not again and not problem.field.startswith(missing):
+            yield problem
 
 
 def _page_of_cases(

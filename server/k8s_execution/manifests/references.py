@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from k8s_execution.domain.faults import Problem
 from k8s_execution.domain.plan import Application, ConfigFile, Environment, Specification, Step
+from k8s_execution.manifests.rules.findings import entry
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _SHOWN = 80
@@ -102,7 +103,7 @@ class _Resolver:
         )
 
     def mapping(self, values: Mapping[str, str], path: str) -> dict[str, str]:
-        return {name: self.text(value, f"{path}.{name}") for name, value in values.items()}
+        return {name: self.text(value, entry(path, name)) for name, value in values.items()}
 
     def texts(self, values: Iterable[str], path: str) -> tuple[str, ...]:
         return tuple(self.text(value, f"{path}[{i}]") for i, value in enumerate(values))

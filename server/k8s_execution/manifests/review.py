@@ -15,6 +15,7 @@ from k8s_execution.domain.faults import Problem
 from k8s_execution.domain.plan import CleanupPolicy, Specification, Step
 from k8s_execution.domain.quantity import format_bytes, format_cpu, format_duration, parse_quantity
 from k8s_execution.manifests import sizing
+from k8s_execution.manifests.rules.findings import entry
 from k8s_execution.manifests.sizing import Demand
 from k8s_execution.ports.manifests import QuotaSum
 
@@ -113,7 +114,7 @@ def _unreplaced_variables(specification: Specification) -> Iterator[Problem]:
             if found := _EXPANSION.search(value):
                 message = f"holds {found.group()}, which stays as it is: Kubernetes' own references are not replaced"
                 hint = "use ${app.host} and its like; ignore this where a shell reads it"
-                yield Problem(f"{path}.{name}", "", "variable.expansion", message, hint)
+                yield Problem(entry(path, name), "", "variable.expansion", message, hint)
 
 
 def _open_network(specification: Specification) -> Iterator[Problem]:

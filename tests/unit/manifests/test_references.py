@@ -60,7 +60,7 @@ def test_a_reference_becomes_its_value(text: str, result: str) -> None:
 def test_what_names_nothing_is_reported_with_a_way_out(text: str, rule: str, hint: str) -> None:
     value, problems = resolved(text, TAG="1")
     assert value == text
-    assert [(p.field, p.rule, p.hint) for p in problems] == [("test_plan.suites[0].env.X", rule, hint)]
+    assert [(p.field, p.rule, p.hint) for p in problems] == [('test_plan.suites[0].env["X"]', rule, hint)]
 
 
 @settings(deadline=None)

@@ -62,7 +62,7 @@ def test_a_quota_without_room_is_still_summed_up() -> None:
         (with_suite(image="python"), "test_plan.suites[0].image", "image.moving"),
         (with_application(readiness=None), APP, "readiness.missing"),
         (with_application(readiness=Readiness(ReadinessKind.TCP, 1)), f"{APP}.readiness.tcp.port", "readiness.port"),
-        (with_application(env={"X": "http://$(API_HOST)"}), f"{APP}.env.X", "variable.expansion"),
+        (with_application(env={"X": "http://$(API_HOST)"}), f'{APP}.env["X"]', "variable.expansion"),
         (with_environment(egress=(EgressRule("0.0.0.0/0"),)), "environment.network.egress[0].cidr", "egress.open"),
         (with_suite(optional=True), "test_plan.suites", "suites.optional"),
         (replace(SPECIFICATION, policy=Policy(cleanup=CleanupPolicy.HOLD, hold_for_ms=3_600_000)),

@@ -9,7 +9,7 @@ from k8s_execution.domain.plan import ConfigFile, EgressRule, Quota, Specificati
 from k8s_execution.domain.quantity import format_bytes, format_cpu, parse_quantity
 from k8s_execution.manifests import sizing
 from k8s_execution.manifests.rules import containers
-from k8s_execution.manifests.rules.findings import ABSOLUTE_PATH, CPU, SIZE, VARIABLE, Findings
+from k8s_execution.manifests.rules.findings import ABSOLUTE_PATH, CPU, SIZE, VARIABLE, Findings, entry
 from k8s_execution.ports.manifests import QUOTA_ROOM
 
 MEBIBYTE = 1024 * 1024
@@ -72,7 +72,7 @@ def _secrets(found: Findings, specification: Specification, secrets: Mapping[str
     ]
     plain = {name for env in maps for name in env}
     for name in environment.secrets:
-        at = f"{path}.{name[:80]}"
+        at = entry(path, name)
         found.text(at, name, VARIABLE)
         value = secrets.get(name)
         if value is None:

@@ -140,6 +140,11 @@ LABEL_KEY = TextRule(
 )
 
 
+def entry(path: str, key: str) -> str:
+    """The path of one entry of a map, as the contract writes it: `environment.env["LOG_LEVEL"]`."""
+    return f'{path}["{key[:SHOWN]}"]'
+
+
 class Findings:
     """The problems found so far. Values are cut; secrets are masked by who reports them."""
 
@@ -189,5 +194,5 @@ class Findings:
         """Names and values of environment variables."""
         self.count(field, values, 256)
         for name, value in values.items():
-            self.text(f"{field}.{name[:SHOWN]}", name, VARIABLE)
-            self.text(f"{field}.{name[:SHOWN]}", value, PROCESS_TEXT)
+            self.text(entry(field, name), name, VARIABLE)
+            self.text(entry(field, name), value, PROCESS_TEXT)

@@ -11,6 +11,7 @@ from k8s_execution.manifests.rules.findings import (
     PROCESS_TEXT,
     VARIABLE,
     Findings,
+    entry,
 )
 
 _HOUR_MS = 3_600_000
@@ -30,12 +31,12 @@ def check(found: Findings, specification: Specification) -> None:
     found.text("project", specification.project, IDENTITY)
     found.count("labels", specification.labels, 64)
     for key, value in specification.labels.items():
-        if found.text(f"labels.{key[:80]}", key, LABEL_KEY):
-            found.text(f"labels.{key}", value, LINE)
+        if found.text(entry("labels", key), key, LABEL_KEY):
+            found.text(entry("labels", key), value, LINE)
     found.count("parameters", specification.parameters, 256)
     for name, value in specification.parameters.items():
-        if found.text(f"parameters.{name[:80]}", name, VARIABLE):
-            found.text(f"parameters.{name}", value, PROCESS_TEXT)
+        if found.text(entry("parameters", name), name, VARIABLE):
+            found.text(entry("parameters", name), value, PROCESS_TEXT)
     plan = specification.test_plan
     found.number("test_plan.strategy.parallel", plan.strategy.parallel, 1, 64)
     found.count("test_plan.setup", plan.setup, 32)

@@ -1,0 +1,67 @@
+"""Runs a command's coroutine and turns what comes out into messages on stderr and exit codes.
+
+The only place where faults become text, so that every command fails alike. Imports nothing heavy: faults are known by
+this package's own types, which import nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import typer
+
+from k8s_execution_client.exit_codes import ExitCode, of_reason
+from k8s_execution_client.faults import BundleFault, PlanInvalid, ServiceFault
+
+NOT_INSTALLED = (
+    "this needs the server's code, which is not installed: `pip install k8s-execution`, "
+    "or name a running service with --server"
+)
+
+
+class UsageFault(Exception):
+    """The command cannot do what was asked; the message says why and what to do instead. Exit code 2."""
+
+
+class ServerMissing(Exception):
+    """The server's package is not installed."""
+
+
+class ServiceBroken(Exception):
+    """The embedded service could not start or ended; the message says why. Exit code 6."""
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def perform(command: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
+    """Run the coroutine to its end and leave with its exit code (None is 0)."""
+    try:
+        code = asyncio.run(command()) or ExitCode.PASSED
+        sys.stdout.flush()
+    except (UsageFault, PlanInvalid, BundleFault) as fault:
+        code = _failed(str(fault), ExitCode.USAGE)
+    except ServerMissing:
+        code = _failed(NOT_INSTALLED, ExitCode.USAGE)
+    except ServiceBroken as fault:
+        code = _failed(str(fault), ExitCode.SERVICE)
+    except ServiceFault as fault:
+        code = _failed(f"{fault.reason or fault.code}: {fault}", of_reason(fault.reason, fault.code))
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe went away (`logs -f | head`); without this the interpreter complains when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.BROKEN_PIPE
+    raise typer.Exit(int(code))
+
+
+def _failed(text: str, code: ExitCode) -> ExitCode:
+    say(f"k8s-execution: {text}")
+    return code

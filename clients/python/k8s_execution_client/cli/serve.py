@@ -1,0 +1,161 @@
+"""`serve` and `simulate`: the service, or only a simulated cluster, in the foreground until SIGTERM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from k8s_execution_client.cli.border import ServerMissing, ServiceBroken, UsageFault, perform, say
+from k8s_execution_client.cli.connection import Where, reason_of, settings_of
+from k8s_execution_client.cli.options import Images, Unisolated
+
+if TYPE_CHECKING:
+    from k8s_execution.app import Ready
+    from k8s_execution.settings import Settings
+
+commands = typer.Typer()
+
+Faults = Annotated[Path | None, typer.Option("--faults", metavar="FILE", help="Simulated cluster: scripted faults.")]
+
+
+@commands.command("serve")
+def serve(
+    simulated: Annotated[bool, typer.Option("--simulate", help="On a simulated cluster of its own.")] = False,
+    kubeconfig: Annotated[
+        Path | None, typer.Option("--kubeconfig", metavar="FILE", help="On the current context of this file.")
+    ] = None,
+    context: Annotated[str | None, typer.Option("--context", metavar="NAME", help="On this context.")] = None,
+    grpc_address: Annotated[
+        str | None,
+        typer.Option("--grpc-address", metavar="HOST:PORT", help="Default 127.0.0.1:50051; port 0 picks one."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="DIR", help="Default: below the XDG data home.")
+    ] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option("--ready-file", metavar="FILE", help="JSON with the address, once it answers.")
+    ] = None,
+    image: Images = None,
+    allow_unisolated: Unisolated = False,
+    faults: Faults = None,
+    print_settings: Annotated[
+        bool, typer.Option("--print-settings", help="Print all settings, secrets hidden, and end.")
+    ] = False,
+) -> None:
+    """Run the service in the foreground until SIGTERM or Ctrl-C."""
+
+    async def command() -> None:
+        on_cluster = kubeconfig is not None or context is not None
+        if simulated and on_cluster:
+            raise UsageFault("--simulate makes a cluster, --kubeconfig and --context name one: give one of them")
+        if not simulated and not on_cluster and not print_settings:
+            raise UsageFault("say which cluster: --simulate, --kubeconfig FILE or --context NAME")
+        if faults is not None and not simulated:
+            raise UsageFault("--faults is for a simulated cluster only")
+        where = Where(None, context, kubeconfig, data, tuple(image or ()), allow_unisolated)
+        settings = settings_of(
+            where, simulate=simulated, grpc_address=grpc_address, ready_file=ready_file, faults=faults
+        )
+        if print_settings:
+            for name, value in settings.shown():
+                print(f"{name}={value}")
+            return
+        await _serve(settings)
+
+    perform(command)
+
+
+async def _serve(settings: Settings) -> None:
+    import logging
+
+    from k8s_execution import app
+
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    answered = False
+
+    def ready(answers: Ready) -> None:
+        nonlocal answered
+        answered = True
+        if settings.ready_file is not None:
+            app.write_ready_file(settings.ready_file, answers)
+        cluster = "a SIMULATED cluster" if settings.simulate else "the cluster"
+        say(f"gRPC on {answers.grpc}, {cluster} of {answers.kubeconfig}; data in {settings.data}")
+
+    if settings.ready_file is not None:
+        settings.ready_file.unlink(missing_ok=True)  # one of an earlier process would say that this one answers
+    try:
+        await app.serve(settings, ready=ready)
+    except Exception as error:
+        if answered:
+            raise
+        raise ServiceBroken(f"the service could not start: {reason_of(error)}") from error
+
+
+@commands.command("simulate")
+def simulate(
+    port: Annotated[int, typer.Option("--port", help="Of the API server on 127.0.0.1; 0 picks one.")] = 0,
+    kubeconfig: Annotated[
+        Path | None, typer.Option("--kubeconfig", metavar="FILE", help="Where to write the kubeconfig (0600).")
+    ] = None,
+    image: Images = None,
+    allow_unisolated: Unisolated = False,
+    faults: Faults = None,
+) -> None:
+    """Run only a simulated cluster, for kubectl and `serve --kubeconfig`; it ends with this process."""
+
+    async def command() -> int:
+        import tempfile
+
+        try:
+            from k8s_simulation.cluster import ClusterFault, ClusterOptions
+        except ModuleNotFoundError as error:
+            raise ServerMissing from error
+        with tempfile.TemporaryDirectory(prefix="k8s-simulation-") as folder:
+            options = ClusterOptions(
+                Path(folder), port, tuple(image or ()), faults=faults, allow_unisolated=allow_unisolated
+            )
+            try:
+                return await _simulate(options, kubeconfig)
+            except ClusterFault as fault:
+                raise ServiceBroken(str(fault)) from fault
+
+    perform(command)
+
+
+async def _simulate(options: object, kubeconfig: Path | None) -> int:
+    import asyncio
+
+    from k8s_execution_client.cli.follow import Interrupts
+    from k8s_simulation.cluster import ClusterOptions, SimulatedCluster
+
+    assert isinstance(options, ClusterOptions)
+    interrupts = Interrupts()
+    with interrupts.installed():
+        async with SimulatedCluster(options) as cluster:
+            path = cluster.kubeconfig
+            if kubeconfig is not None:
+                _publish(cluster.kubeconfig, kubeconfig)
+                path = kubeconfig
+            say(f"a simulated cluster answers at {cluster.server}; kubectl --kubeconfig {path.absolute()} get pods -A")
+            print(path.absolute(), flush=True)
+            ended = asyncio.create_task(cluster.wait(), name="cluster")
+            stop = asyncio.create_task(interrupts.next(), name="stop")
+            await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                raise ServiceBroken(f"the simulated cluster ended by itself with exit code {ended.result()}")
+            ended.cancel()
+            await asyncio.gather(ended, return_exceptions=True)
+    return 0
+
+
+def _publish(source: Path, target: Path) -> None:
+    """Copy the kubeconfig, readable by this user only, whole or not at all."""
+    import os
+
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as output:
+        output.write(source.read_bytes())
+    partial.replace(target)

@@ -1,0 +1,20 @@
+"""`version`."""
+
+from __future__ import annotations
+
+import typer
+
+commands = typer.Typer()
+
+
+@commands.command("version")
+def version() -> None:
+    """Versions of the client and of the server's code, where it is installed."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
+    print(f"client {version_of('k8s-execution-client')}")
+    try:
+        print(f"server {version_of('k8s-execution')}")
+    except PackageNotFoundError:
+        print("server not installed")

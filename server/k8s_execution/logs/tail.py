@@ -29,6 +29,9 @@ from k8s_execution.runtime.backoff import delay
 PROMPT_US = 2_000_000
 """A first line so long after the start (known to the second) was perhaps not the first."""
 
+BACKLOG = 16 * 1024
+"""Bytes that a first read finds at once where the step has been printing before."""
+
 LONG_LOG = 1024 * 1024
 """Bytes from which on a node may have rotated a log while it was followed."""
 
@@ -205,15 +208,16 @@ class Tail:
     async def _prove_beginning(self, pieces: list[Piece]) -> None:
         """Whether the first read began where the step did, or the node had rotated the log before; by its file.
 
-        Looked at only where it can be: the step had ended, or had run for a while, before its first line was read.
+        Looked at only where it can be: the step had ended, or had run or printed for a while, before its first read.
         """
         self._begun = True
         target, time = self._run.target, first_time(pieces)
         late = target.started_at is None or time > (target.started_at + PROMPT_US) * 1000
-        if self._file is None or self._from_file or not (target.terminated or late):
+        first = raw_bytes(pieces)
+        if self._file is None or self._from_file or not (target.terminated or late or len(first) >= BACKLOG):
             return
         self._doubtful = True
-        if not await self._file.begins_with(raw_bytes(pieces)):
+        if not await self._file.begins_with(first):
             self._first_time = time
             raise NotTheBeginning
 

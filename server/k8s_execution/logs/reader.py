@@ -11,7 +11,6 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from k8s_execution.logs import files
@@ -50,7 +49,7 @@ class JournalReader:
             while True:
                 changed = hub.listen(execution_id)
                 if view is None:
-                    view = await self._in_executor(self._open, execution_id)
+                    view = await self._open(execution_id)
                 ended = view is not None and view.index.sealed
                 batches = await self._next(view, position) if view is not None else []
                 for batch in batches:
@@ -81,16 +80,20 @@ class JournalReader:
             return []
         return await self._in_executor(files.read_run, view.fd, view.index, position)
 
-    def _open(self, execution_id: str) -> _View | None:
+    async def _open(self, execution_id: str) -> _View | None:
         try:
-            folder: Path = self._store.folder(execution_id)
+            folder = self._store.folder(execution_id)
             fd = os.open(folder / files.JOURNAL, os.O_RDONLY)
         except (FileNotFoundError, ValueError):  # nothing was logged yet, or no execution can have that id
             return None
         live = self._store.live(execution_id)
         if live is not None:
             return _View(fd, live.index, live)
-        return _View(fd, files.read_index(folder, fd), None)
+        try:
+            return _View(fd, await self._in_executor(files.read_index, folder, fd), None)
+        except BaseException:
+            os.close(fd)
+            raise
 
     def _in_executor(self, call: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._store.executor, call, *arguments)

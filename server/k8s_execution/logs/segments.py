@@ -199,7 +199,12 @@ class JournalStore:
         journal = self._live.get(execution_id)
         if journal is None:
             loop = asyncio.get_running_loop()
-            journal = await loop.run_in_executor(self.executor, Journal, self.folder(execution_id))
+            opening = loop.run_in_executor(self.executor, Journal, self.folder(execution_id))
+            try:
+                journal = await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                opening.add_done_callback(_close_unclaimed)
+                raise
             self._live[execution_id] = journal
         return journal
 
@@ -216,3 +221,9 @@ class JournalStore:
         if journal is not None:
             await asyncio.get_running_loop().run_in_executor(self.executor, journal.close)
             self.hub.wake(execution_id)
+
+
+def _close_unclaimed(opening: asyncio.Future[Journal]) -> None:
+    """Whoever opened the journal has gone meanwhile; its lock must not stay."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -129,6 +132,25 @@ async def test_a_second_writer_is_refused(store: JournalStore, tmp_path: Path) -
     await store.open("x1")
     with pytest.raises(BlockingIOError):
         Journal(tmp_path / "x1")
+    await store.close("x1")
+
+
+async def test_an_opening_that_is_cancelled_leaves_no_lock(store: JournalStore, executor: ThreadPoolExecutor) -> None:
+    gate = threading.Event()
+    for _ in range(2):
+        executor.submit(gate.wait)
+    opening = asyncio.create_task(store.open("x1"))
+    await asyncio.sleep(0)
+    opening.cancel()
+    await asyncio.wait([opening])
+    gate.set()
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await store.open("x1")
+                break
+            except BlockingIOError:
+                await asyncio.sleep(0.001)
     await store.close("x1")
 
 

@@ -114,9 +114,7 @@ async def run(options: argparse.Namespace) -> None:
     cache = images.cache_folder()
     token = options.kubelet_token_file.read_text().strip()
     catalogue = Catalogue(image_folders(options.image), options.agent and options.agent.resolve(), cache)
-    for leftover in (data / "pods", data / "claims"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    (data / "pods").mkdir(parents=True)
+    _prepare_folder(data)
     table = ServiceTable()
     capacity = machine_capacity(options.pods, options.cpu, options.memory)
     async with AsyncExitStack() as stack:
@@ -147,6 +145,14 @@ async def run(options: argparse.Namespace) -> None:
         agent = Agent(node, server.port, capacity)
         server.serve(agent)
         await agent.run()
+
+
+def _prepare_folder(data: Path) -> None:
+    """An empty folder for pods; what an earlier node left is removed."""
+    for leftover in (data / "pods", data / "claims"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    data.mkdir(parents=True, exist_ok=True)
+    (data / "pods").mkdir(mode=0o700)  # Secrets of pods are files in there
 
 
 def _remove(*files: Path) -> None:

@@ -250,8 +250,9 @@ class Runner:
             if hook := (self.spec.get("lifecycle") or {}).get("postStart"):
                 await self._hook("PostStart", hook, process, plan, 3600.0)
             target = self._target(process, plan)
-            if probe := self.spec.get("startupProbe"):
-                await probes.repeat(probe, target, self._unhealthy("Startup"), self._started_verdict)
+            probe = self.spec.get("startupProbe")
+            if probe and not await probes.repeat(probe, target, self._unhealthy("Startup"), self._started_verdict):
+                return
             self.record.started = True
             self.started.set()
             self.record.ready = not self.spec.get("readinessProbe")

@@ -100,7 +100,8 @@ class PodNetwork:
         try:
             await self._ask(op="start")
         except NetworkFault as fault:
-            raise NetworkFault(" ".join([str(fault), await self._last_words()]).strip()) from fault
+            words = await self._last_words()
+            raise NetworkFault(f"user and network namespaces are not available ({words or fault})") from fault
 
     async def close(self) -> None:
         """End the holder, and with it the network."""
@@ -211,7 +212,7 @@ def _round_trip(control: socket.socket, request: dict[str, Any]) -> tuple[dict[s
     except OSError as error:
         return {"error": f"the pod network's holder is gone: {error}"}, []
     if not packet:
-        return {"error": "user and network namespaces are not available (the holder process ended)"}, []
+        return {"error": "the pod network's holder has ended"}, []
     return json.loads(packet), list(descriptors)
 
 

@@ -192,10 +192,11 @@ async def _grpc_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
             return None
 
 
-async def repeat(probe: Object, target: Target, failed: Callable[[str], None], verdict: Callable[[bool], bool]) -> None:
+async def repeat(probe: Object, target: Target, failed: Callable[[str], None], verdict: Callable[[bool], bool]) -> bool:
     """Look again and again: `failed` hears every failure, `verdict` every result that its threshold makes certain.
 
-    Ends when `verdict` returns True. Times and thresholds are those of the probe (Kubernetes' defaults where absent).
+    Ends when `verdict` returns True, with the result that made it so. Times and thresholds are those of the probe,
+    Kubernetes' defaults where absent.
     """
     await asyncio.sleep(float(probe.get("initialDelaySeconds") or 0))
     need = {True: int(probe.get("successThreshold") or 1), False: int(probe.get("failureThreshold") or 3)}
@@ -208,5 +209,5 @@ async def repeat(probe: Object, target: Target, failed: Callable[[str], None], v
         if not good:
             failed(message)
         if streak >= need[good] and verdict(good):
-            return
+            return good
         await asyncio.sleep(float(probe.get("periodSeconds") or 10))

@@ -100,6 +100,20 @@ async def test_a_startup_probe_holds_the_others_back(cluster: Cluster) -> None:
     await cluster.ready("starts")
 
 
+async def test_a_failing_startup_probe_restarts_a_container_that_never_counted_as_started(cluster: Cluster) -> None:
+    startup = {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 2}
+    await cluster.pod("never", shell("trap 'exit 0' TERM; while :; do sleep 0.05; done", startupProbe=startup))
+    pod = await cluster.until("never", lambda p: p["status"]["containerStatuses"][0]["restartCount"] >= 1)
+    assert condition(pod, "Ready") == "False"
+
+
+async def test_a_service_without_ready_endpoints_refuses_connections(cluster: Cluster) -> None:
+    await service(cluster, "empty", [], 80, 80)
+    await cluster.pod("refused", fetch(["http://empty/"], tries=1), restartPolicy="Never")
+    await cluster.phase("refused", "Succeeded")
+    assert "Connection refused" in await cluster.log("refused")
+
+
 async def test_pip_installs_in_a_pod_through_the_relay_as_a_numeric_user(cluster: Cluster) -> None:
     env = [{"name": "HOME", "value": "/w"}, {"name": "PYTHONUSERBASE", "value": "/w/.local"}]
     script = "pip install -q iniconfig && python -c 'import iniconfig; print(iniconfig.__file__)' && pip list"

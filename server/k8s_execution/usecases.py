@@ -348,7 +348,7 @@ def _untold(found: Sequence[Problem], told: Sequence[Problem]) -> Iterator[Probl
     whole = [(p.field, p.rule.rpartition(".")[2]) for p in told]
     for problem in found:
         kind = problem.rule.rpartition(".")[2]
-        again = any(kind == k and problem.field.startswith(f) for f, k in whole)
+        again = any((kind == k and problem.field.startswith(f)) or problem.field == f"{f}.{k}" for f, k in whole)
         if problem.field not in fields and not again and not problem.field.startswith(missing):
             yield problem
 

@@ -85,13 +85,14 @@ class Calls:
 
     def _guarded(self, endpoint: Any, run: Callable[[Any, Any, Context], Awaitable[bytes | None]]) -> Any:
         async def behaviour(request: Any, context: Context) -> bytes | None:
-            try:
-                return await run(endpoint, request, context)
-            except grpc.aio.BaseError:
-                raise  # the connection is gone, or the call was ended: there is nobody to answer
-            except Exception as error:  # noqa: BLE001 - the border: every fault is answered, no text of others leaves
-                status = codes.status(error, endpoint.name)
-            await context.abort_with_status(rpc_status.to_status(status))
+            with _nobody_there():
+                try:
+                    return await run(endpoint, request, context)
+                except grpc.aio.BaseError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - the border: all is answered, no text of others leaves
+                    status = codes.status(error, endpoint.name)
+                await context.abort_with_status(rpc_status.to_status(status))
             return None
 
         return behaviour
@@ -143,6 +144,17 @@ class Calls:
         except TimeoutError:
             message = f"nothing was read from the stream for {self.write_timeout:g} s"
             raise codes.ReaderStuck(message, "call again with the cursor of the last message read") from None
+
+
+@contextmanager
+def _nobody_there() -> Iterator[None]:
+    """The caller left while something was sent to it: the call is cancelled, and not an error for gRPC to log."""
+    try:
+        yield
+    except grpc.aio.AbortError:
+        raise  # how gRPC ends a call that was answered with a status
+    except grpc.aio.BaseError as error:
+        raise asyncio.CancelledError from error
 
 
 def decoded(kind: type[M], raw: bytes) -> M:

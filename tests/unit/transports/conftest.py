@@ -15,9 +15,7 @@ from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_service
 from unit.transports.fakes import World
 
 if TYPE_CHECKING:
-    from k8s_execution_client._gen.maestro.k8s.execution.v1.execution_service_pb2_grpc import (
-        ExecutionServiceAsyncStub as Stub,
-    )
+    Stub = execution_service_pb2_grpc.ExecutionServiceAsyncStub  # only in the generated types
 
 Serve = Callable[..., Awaitable["Stub"]]
 
@@ -36,7 +34,7 @@ async def served(use_cases: Any, **options: Any) -> AsyncIterator[tuple[GrpcServ
 
 def stub_of(channel: grpc.aio.Channel) -> Stub:
     """The typed stub."""
-    return cast("Stub", execution_service_pb2_grpc.ExecutionServiceStub(channel))
+    return execution_service_pb2_grpc.ExecutionServiceStub(channel)
 
 
 @pytest.fixture

@@ -104,6 +104,18 @@ async def test_a_last_line_without_newline_is_kept_and_flagged(store: JournalSto
     assert summary.bytes == len(b"line 0\nline 1\nline 2")
 
 
+@pytest.mark.parametrize("cuts", [(70_000, 140_000, 10), (65_567, 65_568, 131_200, 250_000), (200_100, 200_200)])
+async def test_long_lines_go_on_in_the_middle_after_a_cut(store: JournalStore, cuts: tuple[int, ...]) -> None:
+    secret = "s3cr3t-" * 9
+    line = (b"ab" * 32_750 + secret.encode()) * 3
+    logs = ScriptedLogs([(BASE, line), (BASE, line), (BASE + 1, b"short")], [Read(3, at, End.CUT, 999) for at in cuts])
+    batches, summary = await collect(store, logs, *[RUNNING] * len(cuts), ENDED, masker=Masker([secret]))
+    text = b"".join(x.data + b"\n" * (not x.partial) for b in batches for x in b.lines)
+    masked = line.replace(secret.encode(), b"***")
+    assert text == masked + b"\n" + masked + b"\nshort\n" and contiguous(batches)
+    assert summary.bytes == len(text)
+
+
 async def test_a_rotation_with_loss_is_a_gap(store: JournalStore) -> None:
     logs = ScriptedLogs(numbered(30, same=1), [Read(10), Read(25, rotated=15)], rotated=15)
     batches, summary = await collect(store, logs, RUNNING, ENDED)

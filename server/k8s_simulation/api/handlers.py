@@ -7,6 +7,7 @@ tokens, faults) are in `server`.
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from aiohttp import web
 
@@ -30,12 +31,13 @@ from k8s_simulation.api.proxy import KubeletProxy
 from k8s_simulation.api.registry import Ref, Registry
 from k8s_simulation.api.requests import ApiRequest
 from k8s_simulation.api.resources import Resource
-from k8s_simulation.api.shapes import without_nulls
+from k8s_simulation.api.shapes import check, without_nulls
 from k8s_simulation.api.storage import Entry, encode
 from k8s_simulation.api.streams import WatchStreams
 from k8s_simulation.api.tables import TableOptions, table
 from k8s_simulation.api.watching import Lister, list_body, list_meta
 
+_log = logging.getLogger(__name__)
 _BATCH = 50  # deletions in one step
 
 
@@ -61,6 +63,16 @@ class Handlers:
             return await self._read(request, api)
         body = await request.read()
         content_type = request.headers.get("Content-Type", "")
+        try:
+            return await self._write(api, body, content_type)
+        except (AttributeError, TypeError, KeyError, ValueError) as error:
+            # The real server decodes into typed structs. `shapes` checks the fields that this simulation reads; a type
+            # that it does not know of shows here, before anything is stored. Logged, because it could be a defect too.
+            _log.info("%s %s: wrong shape", api.verb, api.resource.plural, exc_info=True)
+            kind, version = api.resource.kind, api.resource.version
+            raise bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {error}') from error
+
+    async def _write(self, api: ApiRequest, body: bytes, content_type: str) -> web.StreamResponse:
         match api.verb:
             case "create":
                 return self._create(api, body, content_type)
@@ -167,6 +179,7 @@ class Handlers:
         if not api.resource.namespaced:
             meta(applied).pop("namespace", None)
         applied.setdefault("apiVersion", api.resource.api_version)
+        check(api.resource, applied)
         live = self._registry.find(self._ref(api))
         applier = Applier(manager, api.flag("force"), timestamp(self._registry.clock()))
         if live is None:

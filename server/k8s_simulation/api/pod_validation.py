@@ -161,7 +161,7 @@ def _resources(container: Object, at: str) -> list[FieldProblem]:
     resources = container.get("resources") or {}
     for kind in ("limits", "requests"):
         for name, value in (resources.get(kind) or {}).items():
-            problems += _quantity(value, f"{at}.resources.{kind}[{name}]")
+            problems += quantity_problems(value, f"{at}.resources.{kind}[{name}]")
     if problems:
         return problems
     limits = resources.get("limits") or {}
@@ -172,7 +172,8 @@ def _resources(container: Object, at: str) -> list[FieldProblem]:
     return problems
 
 
-def _quantity(value: object, at: str) -> list[FieldProblem]:
+def quantity_problems(value: object, at: str) -> list[FieldProblem]:
+    """What is wrong with one quantity."""
     try:
         if quantities.parse(value) < 0:
             return [invalid_value(at, str(value), "must be greater than or equal to 0")]

@@ -113,8 +113,10 @@ class Registry:
         if not subresource:
             defaults.set_defaults(ref.resource.kind, new)
             found = validation.update_problems(ref.resource, new, old.obj)
-            if found:
-                raise problems.invalid(ref.resource, ref.name, found)
+        else:
+            found = validation.status_problems(ref.resource, new)
+        if found:
+            raise problems.invalid(ref.resource, ref.name, found)
         if ref.resource is SERVICES and not subresource:
             self._addresses.assign(new, dry_run=True)
         if ref.resource.generation and spec_of(new) != spec_of(old.obj):

@@ -13,32 +13,54 @@ from k8s_simulation.api.problems import bad_request
 from k8s_simulation.api.resources import Resource
 
 _STRING_MAPS = {"labels", "annotations", "matchLabels", "nodeSelector", "stringData"}
+_QUANTITY_MAPS = {"requests", "hard", "used", "allocatable", "capacity", "max", "min", "default", "defaultRequest"}
 _OBJECT_LISTS = {
     "containers", "initContainers", "ephemeralContainers", "env", "envFrom", "volumes", "volumeMounts", "ports",
     "conditions", "ownerReferences", "imagePullSecrets", "tolerations", "subjects", "rules", "subsets", "endpoints",
-    "matchExpressions", "items", "taints",
+    "matchExpressions", "items", "taints", "ingress", "egress", "to", "from", "containerStatuses", "onPodConditions",
+    "initContainerStatuses", "volumeClaimTemplates", "hostAliases", "topologySpreadConstraints", "notReadyAddresses",
+    "secrets", "sources", "schedulingGates",
 }  # fmt: skip
-_STRING_LISTS = {"finalizers", "command", "args", "policyTypes", "accessModes", "clusterIPs", "ipFamilies"}
+_STRING_LISTS = {"finalizers", "command", "args", "policyTypes", "accessModes", "clusterIPs", "ipFamilies", "add",
+                 "drop", "verbs", "apiGroups", "resourceNames", "nonResourceURLs"}  # fmt: skip
 _OBJECTS = {
-    "metadata", "spec", "template", "selector", "requests", "hard", "data", "securityContext",
-    "strategy", "valueFrom", "secretKeyRef", "configMapKeyRef", "fieldRef", "emptyDir", "readinessProbe",
-    "livenessProbe", "startupProbe", "httpGet", "exec", "tcpSocket", "grpc", "capabilities", "seccompProfile",
+    "metadata", "spec", "template", "selector", "data", "binaryData", "securityContext", "strategy", "valueFrom",
+    "secretKeyRef", "configMapKeyRef", "fieldRef", "resourceFieldRef", "emptyDir", "readinessProbe", "livenessProbe",
+    "startupProbe", "httpGet", "exec", "tcpSocket", "grpc", "capabilities", "seccompProfile", "podSelector",
+    "namespaceSelector", "rollingUpdate", "updateStrategy", "roleRef", "involvedObject", "source", "affinity",
+    "podFailurePolicy", "onExitCodes", "labelSelector", "secret", "configMap", "projected", "downwardAPI", "hostPath",
+    "persistentVolumeClaim", "lifecycle", "preStop", "postStart", "loadBalancer", "ipBlock", "targetRef", "nodeInfo",
+    "daemonEndpoints", "kubeletEndpoint", "state", "lastState", "waiting", "running", "terminated",
+    "uncountedTerminatedPods", "serviceAccountToken", "secretRef", "configMapRef",
 }  # fmt: skip
 _STRINGS = {
-    "name", "namespace", "image", "value", "generateName", "serviceAccountName", "nodeName", "restartPolicy",
+    "name", "namespace", "image", "value", "generateName", "serviceAccountName", "nodeName", "restartPolicy", "key",
     "mountPath", "kind", "apiVersion", "type", "uid", "resourceVersion", "imagePullPolicy", "workingDir", "hostname",
-    "subPath", "propagationPolicy", "clusterIP",
+    "subPath", "propagationPolicy", "clusterIP", "operator", "effect", "schedulerName", "message", "reason", "path",
+    "claimName", "secretName", "storageClassName", "podManagementPolicy", "completionMode", "podReplacementPolicy",
+    "serviceName", "externalName", "protocol", "action", "phase", "podIP", "hostIP", "startTime", "completionTime",
+    "renewTime", "creationTimestamp", "deletionTimestamp", "holderIdentity", "component", "fieldPath", "cidr",
+    "lastTransitionTime", "lastUpdateTime", "firstTimestamp", "lastTimestamp", "completedIndexes", "volumeName",
+    "containerName", "provisioner", "addressType", "dnsPolicy", "subdomain", "terminationMessagePolicy",
 }  # fmt: skip
 _INTEGERS = {
-    "replicas", "containerPort", "backoffLimit", "completions", "parallelism", "activeDeadlineSeconds",
-    "terminationGracePeriodSeconds", "runAsUser", "runAsGroup", "fsGroup", "ttlSecondsAfterFinished",
-    "periodSeconds", "timeoutSeconds", "initialDelaySeconds", "failureThreshold", "successThreshold",
-    "progressDeadlineSeconds", "minReadySeconds",
+    "replicas", "containerPort", "backoffLimit", "completions", "parallelism", "activeDeadlineSeconds", "runAsUser",
+    "terminationGracePeriodSeconds", "runAsGroup", "fsGroup", "ttlSecondsAfterFinished", "periodSeconds", "nodePort",
+    "timeoutSeconds", "initialDelaySeconds", "failureThreshold", "successThreshold", "progressDeadlineSeconds",
+    "minReadySeconds", "restartCount", "exitCode", "observedGeneration", "defaultMode", "mode", "generation",
+    "revisionHistoryLimit", "deletionGracePeriodSeconds", "tolerationSeconds", "active", "succeeded", "failed",
+    "readyReplicas", "availableReplicas", "updatedReplicas", "unavailableReplicas", "count", "hostPort", "Port",
+    "priority", "leaseDurationSeconds",
 }  # fmt: skip
 _BOOLEANS = {"runAsNonRoot", "privileged", "readOnlyRootFilesystem", "allowPrivilegeEscalation", "hostNetwork",
              "hostPID", "hostIPC", "readOnly", "enableServiceLinks", "automountServiceAccountToken", "suspend",
-             "immutable", "optional", "stdin", "tty", "shareProcessNamespace"}  # fmt: skip
+             "immutable", "optional", "stdin", "tty", "shareProcessNamespace", "manualSelector", "paused",
+             "controller", "blockOwnerDeletion", "unschedulable", "publishNotReadyAddresses"}  # fmt: skip
+_INT_OR_STRING = {"maxSurge", "maxUnavailable", "targetPort"}
+_GO_TYPES: dict[type, str] = {dict: "object", list: "[]object", str: "string", int: "int32"}
 _OPAQUE = {"managedFields", "fieldsV1", "parameters", "options", "details"}
+_HANDLED_APART = {"status", "resources", "limits", "conditions", "uncountedTerminatedPods", "targetRef", "failed",
+                  "succeeded", "values", "addresses"}  # fmt: skip
 
 
 class _WrongShape(Exception):
@@ -78,8 +100,11 @@ def _walk(value: Object, path: str) -> None:
         if inner is None or field in _OPAQUE:
             continue
         at = f"{path}.{field}"
-        _check_field(field, inner, at)
-        if isinstance(inner, dict) and field not in _STRING_MAPS and field != "data":
+        if field in _HANDLED_APART:
+            _check_homonym(field, inner, at)
+        else:
+            _check_field(field, inner, at)
+        if isinstance(inner, dict) and field not in _STRING_MAPS and field not in {"data", "binaryData"}:
             _walk(inner, at)
         elif isinstance(inner, list):
             for item in (i for i in inner if isinstance(i, dict)):
@@ -87,28 +112,63 @@ def _walk(value: Object, path: str) -> None:
 
 
 def _check_field(field: str, value: Any, at: str) -> None:
-    if field in _STRING_MAPS:
+    if field in _STRING_MAPS or field in {"data", "binaryData"}:
         _map_of_strings(value, at)
-    elif field in _OBJECT_LISTS and not (field == "conditions" and at.endswith(".endpoints.conditions")):
+    elif field in _QUANTITY_MAPS:
+        _map_of_quantities(value, at)
+    elif field in _OBJECT_LISTS:
         _list_of(value, dict, at, "object")
     elif field in _STRING_LISTS:
         _list_of(value, str, at, "string")
     elif field in _OBJECTS and not isinstance(value, dict):
-        # a Service's selector and data are maps too; `limits` is a map in a container and a list in a LimitRange
         raise _WrongShape(value, at, "object")
     elif field in _STRINGS and not isinstance(value, str):
         raise _WrongShape(value, at, "string")
-    elif field in _INTEGERS and (isinstance(value, bool) or not isinstance(value, int)):
+    elif field in _INTEGERS and not _is_integer(value):
         raise _WrongShape(value, at, "int32")
     elif field in _BOOLEANS and not isinstance(value, bool):
         raise _WrongShape(value, at, "bool")
-    if field == "data":
-        _map_of_strings(value, at)
-    # two names that mean something else elsewhere: the status of a condition, the resources of an RBAC rule
-    elif (
-        (field == "status" and at.count(".") == 1) or (field == "resources" and ".rules." not in at)
-    ) and not isinstance(value, dict):
-        raise _WrongShape(value, at, "object")
+    elif field in _INT_OR_STRING and not isinstance(value, str) and not _is_integer(value):
+        raise _WrongShape(value, at, "intstr.IntOrString")
+
+
+def _check_homonym(field: str, value: Any, at: str) -> None:
+    """Fields whose name means one thing in one kind and another in the next."""
+    match field:
+        case "status" if at.count(".") > 1:
+            wanted: type = str  # of a condition
+        case "resources" if ".rules." in at:
+            wanted = list  # of an RBAC rule
+        case "limits" if at == "LimitRange.spec.limits":
+            wanted = list
+        case "conditions" if not at.endswith(".endpoints.conditions"):
+            wanted = list
+        case "values" | "addresses":
+            wanted = list
+        case "failed" | "succeeded":
+            wanted = list if ".uncountedTerminatedPods." in at else int
+        case _:
+            wanted = dict
+    if not isinstance(value, wanted) or isinstance(value, bool):
+        raise _WrongShape(value, at, _GO_TYPES[wanted])
+    if field == "addresses":
+        _list_of(value, str if ".endpoints." in at else dict, at, "object")
+    elif wanted is list and field in {"limits", "conditions"}:
+        _list_of(value, dict, at, "object")
+    elif field == "limits":
+        _map_of_quantities(value, at)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _map_of_quantities(value: Any, at: str) -> None:
+    if not isinstance(value, dict):
+        raise _WrongShape(value, at, "core.ResourceList")
+    for inner in value.values():
+        if isinstance(inner, bool) or not isinstance(inner, (str, int, float)):
+            raise _WrongShape(inner, at, "resource.Quantity")
 
 
 def _map_of_strings(value: Any, at: str) -> None:

@@ -77,7 +77,9 @@ def _node(obj: Object, now: float) -> list[Any]:
     prefix = "node-role.kubernetes.io/"
     roles = ",".join(sorted(k.removeprefix(prefix) for k in labels_of(obj) if k.startswith(prefix))) or "<none>"
     info = status_of(obj).get("nodeInfo") or {}
-    address = next((a.get("address") for a in status_of(obj).get("addresses") or [] if a["type"] == "InternalIP"), "")
+    address = next(
+        (a.get("address") for a in status_of(obj).get("addresses") or [] if a.get("type") == "InternalIP"), ""
+    )
     wide = [address or "<none>", "<none>", info.get("osImage", "<unknown>"), info.get("kernelVersion", "<unknown>"),
             info.get("containerRuntimeVersion", "<unknown>")]  # fmt: skip
     return [name_of(obj), text, roles, age(obj, now), info.get("kubeletVersion", ""), *wide]

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from k8s_simulation.api.objects import Object, clone, labels_of, meta, name_of, spec_of
-from k8s_simulation.api.pod_validation import pod_spec_problems
+from k8s_simulation.api.objects import Object, clone, labels_of, meta, name_of, spec_of, status_of
+from k8s_simulation.api.pod_validation import pod_spec_problems, quantity_problems
 from k8s_simulation.api.problems import FieldProblem, forbidden_field, invalid_value, required, unsupported
-from k8s_simulation.api.resources import Resource
+from k8s_simulation.api.resources import NODES, Resource
 from k8s_simulation.api.selectors import from_label_selector, labels_match
 
 LABEL_1123 = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
@@ -155,11 +155,77 @@ def _workload(obj: Object) -> list[FieldProblem]:
     elif not labels_match(from_label_selector(selector), labels):
         words = "`selector` does not match template `labels`"
         problems.append(invalid_value("spec.template.metadata.labels", labels, words))
-    problems += _not_negative(spec, "replicas")
+    problems += _not_negative(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
+    problems += _rolling(spec)
     problems += _template(obj)
     policy = spec_of(spec.get("template") or {}).get("restartPolicy")
     if policy != "Always":
         problems.append(unsupported("spec.template.spec.restartPolicy", policy, ["Always"]))
+    return problems
+
+
+def _rolling(spec: Object) -> list[FieldProblem]:
+    """maxSurge and maxUnavailable are numbers or percentages."""
+    rolling = (spec.get("strategy") or {}).get("rollingUpdate") or {}
+    words = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%')"
+    return [
+        invalid_value(f"spec.strategy.rollingUpdate.{name}", value, words)
+        for name, value in rolling.items()
+        if isinstance(value, str) and not re.fullmatch(r"[0-9]+%", value)
+    ]
+
+
+def _quantities(found: Object, at: str) -> list[FieldProblem]:
+    return [p for name, value in found.items() for p in quantity_problems(value, f"{at}[{name}]")]
+
+
+def _quota(obj: Object) -> list[FieldProblem]:
+    return _quantities(spec_of(obj).get("hard") or {}, "spec.hard")
+
+
+def _limit_range(obj: Object) -> list[FieldProblem]:
+    fields = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
+    return [
+        problem
+        for index, item in enumerate(spec_of(obj).get("limits") or [])
+        for field in fields
+        for problem in _quantities(item.get(field) or {}, f"spec.limits[{index}].{field}")
+    ]
+
+
+def _claim(obj: Object) -> list[FieldProblem]:
+    spec = spec_of(obj)
+    requests = (spec.get("resources") or {}).get("requests") or {}
+    problems = [] if spec.get("accessModes") else [required("spec.accessModes", "at least 1 access mode is required")]
+    if "storage" not in requests:
+        problems.append(required("spec.resources[storage]"))
+    return [*problems, *_quantities(requests, "spec.resources.requests")]
+
+
+def _node(obj: Object) -> list[FieldProblem]:
+    problems: list[FieldProblem] = []
+    for index, taint in enumerate(spec_of(obj).get("taints") or []):
+        at, effects = f"spec.taints[{index}]", ["NoExecute", "NoSchedule", "PreferNoSchedule"]
+        if not taint.get("key"):
+            problems.append(required(f"{at}.key"))
+        if taint.get("effect") not in effects:
+            problems.append(unsupported(f"{at}.effect", taint.get("effect"), effects))
+    return [*problems, *status_problems(NODES, obj)]
+
+
+def status_problems(resource: Resource, obj: Object) -> list[FieldProblem]:
+    """What is wrong with a status: of a node, what the scheduler reckons with."""
+    if resource is not NODES:
+        return []
+    fields = ("allocatable", "capacity")
+    return [p for f in fields for p in _quantities(status_of(obj).get(f) or {}, f"status.{f}")]
+
+
+def _binding(obj: Object) -> list[FieldProblem]:
+    role = obj.get("roleRef") or {}
+    problems = [] if role.get("name") else [required("roleRef.name")]
+    if role.get("kind") not in {"Role", "ClusterRole"}:
+        problems.append(unsupported("roleRef.kind", role.get("kind"), ["ClusterRole", "Role"]))
     return problems
 
 
@@ -235,6 +301,12 @@ _KINDS: dict[str, Callable[[Object], list[FieldProblem]]] = {
     "StatefulSet": _workload,
     "Job": _job,
     "Service": _service,
+    "ResourceQuota": _quota,
+    "LimitRange": _limit_range,
+    "PersistentVolumeClaim": _claim,
+    "Node": _node,
+    "RoleBinding": _binding,
+    "ClusterRoleBinding": _binding,
     "ConfigMap": _data,
     "Secret": _data,
 }

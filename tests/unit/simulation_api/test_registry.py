@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from k8s_simulation.api.deletion import BACKGROUND, DeleteOptions, Propagation, parse_options
+from k8s_simulation.api.objects import clone
 from k8s_simulation.api.problems import ApiError
 from k8s_simulation.api.registry import Ref, Registry
 from k8s_simulation.api.resources import CONFIGMAPS, JOBS, NAMESPACES, PODS, SERVICEACCOUNTS, SERVICES
+from k8s_simulation.api.shapes import without_nulls
 from k8s_simulation.api.storage import Change, Storage
 from support.kubeobjects import configmap, job, pod
 from unit.simulation_api.conftest import HandClock
@@ -186,6 +192,33 @@ def test_wrong_containers_are_invalid_at_the_field(registry: Registry, change: A
     with pytest.raises(ApiError) as caught:
         registry.create(PODS, made)
     assert f"spec.containers[0].{field}" in {c["field"] for c in caught.value.details["causes"]}
+
+
+VALUES: list[Any] = [None, 0, -1, "x", "", [], {}, [1], ["a"], [{}], {"a": 1}, True, 1.5, "1Gi", {"name": "c"}]
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every path in a document."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield (*at, key)
+        yield from places(inner, (*at, key))
+
+
+@given(st.data())
+def test_a_body_with_any_value_anywhere_is_accepted_or_refused_but_no_defect(data: st.DataObject) -> None:
+    registry = Registry(Storage(), HandClock())
+    registry.create(NAMESPACES, {"metadata": {"name": "n"}})
+    registry.create(SERVICEACCOUNTS, {"metadata": {"name": "default", "namespace": "n"}})
+    resource, made = data.draw(st.sampled_from([(PODS, pod("n", "true")), (JOBS, job("n", "true"))]))
+    made = clone(made)
+    place = data.draw(st.sampled_from([p for p in places(made) if p not in {("kind",), ("apiVersion",)}]))
+    holder = made
+    for key in place[:-1]:
+        holder = holder[key]
+    holder[place[-1]] = clone(data.draw(st.sampled_from(VALUES)))
+    with suppress(ApiError):  # a refusal; every other exception would be a defect
+        registry.create(resource, without_nulls(made))
 
 
 @pytest.mark.parametrize(

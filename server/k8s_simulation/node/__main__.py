@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import resource
 import shutil
 import signal
 import sys
@@ -177,6 +178,9 @@ def main() -> int:
     """Parse, run, and say in one sentence why not."""
     options = parser().parse_args()
     level = logging.DEBUG if options.verbose else logging.INFO
+    # Every container costs a few descriptors; the usual soft limit of 1024 is for programs that use select().
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     logging.basicConfig(level=level, format="node %(levelname)s %(message)s", stream=sys.stderr)
     try:
         asyncio.run(until_signalled(options))

@@ -73,6 +73,7 @@ class Isolated:
                 pass_fds=[arguments, status_write, plan.place.namespace],
                 env={},
                 cwd="/",
+                start_new_session=True,
             )
         except (OSError, ValueError) as error:
             for descriptor in (status_read, output_read):

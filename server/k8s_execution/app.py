@@ -201,7 +201,7 @@ async def _answer(
 async def _core(settings: Settings, stack: AsyncExitStack) -> Core:
     executor = ThreadPoolExecutor(THREADS, thread_name_prefix="k8s-execution")
     stack.callback(executor.shutdown)
-    store = await stack.enter_async_context(SqlStore.open(settings.data))
+    store = await stack.enter_async_context(SqlStore.open(settings.data, executor))
     sealer = KeySealer(installation_key(settings.data, settings.installation_key))
     installation = settings.installation or sealer.sign("installation", b"").hex()
     manifest_settings = InstallationSettings(

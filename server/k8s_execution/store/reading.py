@@ -1,13 +1,14 @@
-"""Reads of the store, each in a transaction of its own that never waits for the writer."""
+"""The reads, as functions over one open connection: `store.sqlite` runs them on threads, each in one snapshot.
+
+They never wait for the writer. They must not write; the readers' connections refuse it.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Connection, and_, func, or_, select
 from sqlalchemy.sql import Select
 
 from k8s_execution.domain.execution import Execution
@@ -18,117 +19,121 @@ from k8s_execution.store import records
 from k8s_execution.store.schema import artifacts, cases, collected, events, executions, labels, secrets
 
 
-def database_now() -> int:
-    """Microseconds since the epoch. SQLite runs inside this machine, so its clock is this one (its own has 1 ms)."""
-    return time.time_ns() // 1000
+def get(connection: Connection, execution_id: str) -> Execution:
+    """The record; NotFound if there is none."""
+    return get_with_text(connection, execution_id)[0]
 
 
-class Reader:
-    """Fulfils `ports.store.ExecutionReader`."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        """Take the readers' engine."""
-        self._engine = engine
-
-    async def now(self) -> int:
-        """The database's time in microseconds since the epoch."""
-        return database_now()
-
-    async def get(self, execution_id: str) -> Execution:
-        """The record; NotFound if there is none."""
-        async with self._engine.begin() as connection:
-            query = select(executions.c.record).where(executions.c.id == execution_id)
-            text = (await connection.execute(query)).scalar_one_or_none()
-        if text is None:
-            raise NotFound(f"there is no execution {execution_id!r}", "ListExecutions shows those there are")
-        return records.from_json(text)
-
-    async def list(
-        self, wanted: ExecutionFilter, *, limit: int, before: tuple[int, str] | None = None
-    ) -> Sequence[Execution]:
-        """Newest first by (created_at, id)."""
-        query = _filtered(wanted).order_by(executions.c.created_at.desc(), executions.c.id.desc()).limit(limit)
-        if before is not None:
-            older = executions.c.created_at < before[0]
-            same = and_(executions.c.created_at == before[0], executions.c.id < before[1])
-            query = query.where(or_(older, same))
-        async with self._engine.begin() as connection:
-            found = (await connection.execute(query)).scalars().all()
-        return [records.from_json(text) for text in found]
-
-    async def queue_position(self, execution_id: str) -> int:
-        """1 for the next to be admitted; 0 if it does not wait."""
-        queued = executions.c.phase == Phase.QUEUED.value
-        async with self._engine.begin() as connection:
-            query = select(executions).where(executions.c.id == execution_id, queued)
-            row = (await connection.execute(query)).mappings().one_or_none()
-            if row is None:
-                return 0
-            earlier = or_(
-                executions.c.created_at < row["created_at"],
-                and_(executions.c.created_at == row["created_at"], executions.c.id < row["id"]),
-            )
-            ahead = or_(
-                executions.c.priority > row["priority"], and_(executions.c.priority == row["priority"], earlier)
-            )
-            same_cluster = executions.c.cluster_uid == row["cluster_uid"]
-            counting = select(func.count()).select_from(executions).where(queued, same_cluster, ahead)
-            return int((await connection.execute(counting)).scalar_one()) + 1
-
-    async def events_of(self, execution_id: str, after: int, limit: int) -> Sequence[StatusEvent]:
-        """Events of one execution with a sequence greater than `after`, in order."""
-        query = select(events).where(events.c.execution_id == execution_id, events.c.sequence > after)
-        return await self._events(query.order_by(events.c.sequence).limit(limit))
-
-    async def events(self, after: int, limit: int) -> Sequence[StatusEvent]:
-        """Events of all executions with a position greater than `after`, in order."""
-        return await self._events(
-            select(events).where(events.c.position > after).order_by(events.c.position).limit(limit)
-        )
-
-    async def results(self, execution_id: str) -> Sequence[StepResult]:
-        """All collected results of an execution, in the order of its steps."""
-        async with self._engine.begin() as connection:
-            order = select(collected).where(collected.c.execution_id == execution_id).order_by(collected.c.number)
-            steps = [r["step"] for r in (await connection.execute(order)).mappings()]
-            all_cases = select(cases).where(cases.c.execution_id == execution_id).order_by(cases.c.step, cases.c.number)
-            case_rows = (await connection.execute(all_cases)).mappings().all()
-            kept = select(artifacts).where(artifacts.c.execution_id == execution_id).order_by(artifacts.c.path)
-            kept_rows = (await connection.execute(kept)).mappings().all()
-        return [
-            StepResult(
-                execution_id,
-                records.step_key(step),
-                [records.case(r) for r in case_rows if r["step"] == step],
-                [records.artifact(r) for r in kept_rows if r["step"] == step],
-            )
-            for step in steps
-        ]
-
-    async def sealed_secrets(self, execution_id: str) -> bytes:
-        """The sealed secrets; empty once erased."""
-        async with self._engine.begin() as connection:
-            query = select(secrets.c.sealed).where(secrets.c.execution_id == execution_id)
-            return (await connection.execute(query)).scalar_one_or_none() or b""
-
-    async def ids(self, query: Select[str]) -> Sequence[str]:
-        """The ids that a query selects."""
-        async with self._engine.begin() as connection:
-            return (await connection.execute(query)).scalars().all()
-
-    async def _events(self, query: Select[Any]) -> Sequence[StatusEvent]:
-        async with self._engine.begin() as connection:
-            return [records.event(dict(row)) for row in (await connection.execute(query)).mappings()]
+def get_with_text(connection: Connection, execution_id: str) -> tuple[Execution, str]:
+    """The record, and its text as it is stored; NotFound if there is none."""
+    query = select(executions.c.specification, executions.c.record).where(executions.c.id == execution_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no execution {execution_id[:80]!r}", "ListExecutions shows those there are")
+    return records.from_json(row[0], row[1]), row[1]
 
 
-def _filtered(wanted: ExecutionFilter) -> Select[str]:
-    query = select(executions.c.record)
+def page(
+    connection: Connection, wanted: ExecutionFilter, limit: int, before: tuple[int, str] | None
+) -> Sequence[Execution]:
+    """Newest first by (created_at, id), after the pair `before`."""
+    query = _filtered(wanted).order_by(executions.c.created_at.desc(), executions.c.id.desc()).limit(limit)
+    if before is not None:
+        older = executions.c.created_at < before[0]
+        same = and_(executions.c.created_at == before[0], executions.c.id < before[1])
+        query = query.where(or_(older, same))
+    return [records.from_json(specification, record) for specification, record in connection.execute(query)]
+
+
+def queue_position(connection: Connection, execution_id: str) -> int:
+    """1 for the next to be admitted in its cluster; 0 if it does not wait."""
+    queued = executions.c.phase == Phase.QUEUED.value
+    order = (executions.c.cluster_uid, executions.c.priority, executions.c.created_at)
+    row = connection.execute(select(*order).where(executions.c.id == execution_id, queued)).one_or_none()
+    if row is None:
+        return 0
+    cluster_uid, priority, created_at = row
+    same_time = and_(executions.c.created_at == created_at, executions.c.id < execution_id)
+    earlier = or_(executions.c.created_at < created_at, same_time)
+    ahead = or_(executions.c.priority > priority, and_(executions.c.priority == priority, earlier))
+    counting = select(func.count()).select_from(executions)
+    return connection.execute(counting.where(queued, executions.c.cluster_uid == cluster_uid, ahead)).scalar_one() + 1
+
+
+def events_of(connection: Connection, execution_id: str, after: int, limit: int) -> Sequence[StatusEvent]:
+    """Events of one execution with a sequence greater than `after`, in order."""
+    query = _EVENTS.where(events.c.execution_id == execution_id, events.c.sequence > after)
+    return _events(connection, query.order_by(events.c.sequence).limit(limit))
+
+
+def events_after(connection: Connection, after: int, limit: int) -> Sequence[StatusEvent]:
+    """Events of all executions with a position greater than `after`, in order."""
+    return _events(connection, _EVENTS.where(events.c.position > after).order_by(events.c.position).limit(limit))
+
+
+def changed_since(connection: Connection, after: int) -> tuple[Sequence[str], int]:
+    """Ids of the executions with events after a position, and the last position there is."""
+    last = connection.execute(select(func.max(events.c.position))).scalar_one_or_none() or 0
+    query = select(events.c.execution_id).where(events.c.position > after).distinct()
+    return (connection.execute(query).scalars().all() if last > after else ()), last
+
+
+def results(connection: Connection, execution_id: str) -> Sequence[StepResult]:
+    """All collected results of an execution, in the order of its steps."""
+    order = select(collected.c.step).where(collected.c.execution_id == execution_id).order_by(collected.c.number)
+    found = {
+        step: StepResult(execution_id, records.step_key(step), [], []) for step in connection.execute(order).scalars()
+    }
+    all_cases = select(cases).where(cases.c.execution_id == execution_id).order_by(cases.c.step, cases.c.number)
+    by_case: dict[str, list[Any]] = {step: [] for step in found}
+    for row in connection.execute(all_cases).mappings():
+        by_case[row["step"]].append(records.case(row))
+    kept = select(artifacts).where(artifacts.c.execution_id == execution_id).order_by(artifacts.c.path)
+    by_file: dict[str, list[Any]] = {step: [] for step in found}
+    for row in connection.execute(kept).mappings():
+        by_file[row["step"]].append(records.artifact(row))
+    return [StepResult(execution_id, r.key, by_case[step], by_file[step]) for step, r in found.items()]
+
+
+def sealed_secrets(connection: Connection, execution_id: str) -> bytes:
+    """The sealed secrets; empty once erased."""
+    query = select(secrets.c.sealed).where(secrets.c.execution_id == execution_id)
+    return connection.execute(query).scalar_one_or_none() or b""
+
+
+def owned(connection: Connection, owner: str) -> Sequence[str]:
+    """Ids of an owner's executions that are not DONE, oldest first."""
+    query = select(executions.c.id).where(executions.c.owner == owner, executions.c.phase != Phase.DONE.value)
+    return connection.execute(query.order_by(executions.c.created_at, executions.c.id)).scalars().all()
+
+
+def other_owners(connection: Connection, owner: str) -> Sequence[str]:
+    """Everyone else who owns an execution that is not DONE."""
+    query = select(executions.c.owner).where(executions.c.owner != owner, executions.c.phase != Phase.DONE.value)
+    return connection.execute(query.distinct()).scalars().all()
+
+
+def waits_for(connection: Connection, owner: str) -> bool:
+    """Whether an execution of this owner is queued."""
+    query = select(executions.c.id).where(executions.c.owner == owner, executions.c.phase == Phase.QUEUED.value)
+    return connection.execute(query.limit(1)).first() is not None
+
+
+_EVENTS = select(events, executions.c.specification).join(executions, executions.c.id == events.c.execution_id)
+
+
+def _events(connection: Connection, query: Select[Any]) -> Sequence[StatusEvent]:
+    return [records.event(row) for row in connection.execute(query).mappings()]
+
+
+def _filtered(wanted: ExecutionFilter) -> Select[Any]:
+    query: Select[Any] = select(executions.c.specification, executions.c.record)
     if wanted.project:
         query = query.where(executions.c.project == wanted.project)
     if wanted.name:
         query = query.where(executions.c.name == wanted.name)
     if wanted.id_prefix:
-        query = query.where(executions.c.id.startswith(wanted.id_prefix, autoescape=True))
+        query = query.where(func.substr(executions.c.id, 1, len(wanted.id_prefix)) == wanted.id_prefix)
     if wanted.phases:
         query = query.where(executions.c.phase.in_(sorted(p.value for p in wanted.phases)))
     if wanted.verdicts:

@@ -1,77 +1,96 @@
-"""Rows to domain values and back; pure. It must not open connections."""
+"""Rows to domain values and back; pure. It must not open connections.
+
+A record is kept in two texts: the specification, written once, and the rest. Keys of a record that this version does
+not know (a newer replica wrote them) are carried over when it is written again.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import lru_cache
 from typing import Any
 
 from k8s_execution.domain.encoding import decode, encode
 from k8s_execution.domain.execution import Execution, StepKey
 from k8s_execution.domain.lifecycle import Phase
-from k8s_execution.domain.plan import StepKind
+from k8s_execution.domain.plan import ImageSource, Specification, StepKind, TestPlan
 from k8s_execution.domain.testcase import TestCase, TestStatus
 from k8s_execution.ports.store import ArtifactEntry, StatusEvent
 
 Row = Mapping[Any, Any]
 
-
-def to_json(execution: Execution) -> str:
-    """The whole record as JSON text."""
-    return json.dumps(encode(execution), separators=(",", ":"))
-
-
-def from_json(text: str) -> Execution:
-    """The record again."""
-    return decode(Execution, json.loads(text))
+_NOWHERE = Specification("", TestPlan(ImageSource(), ()))
+"""Stands for the specification where a record is written or read without it."""
+_NOWHERE_JSON = encode(_NOWHERE)
+_KNOWN = frozenset(f.name for f in fields(Execution)) | {"@"}
+_CACHED_TEXT = 64 << 10
 
 
-def execution_row(execution: Execution) -> dict[str, Any]:
-    """The columns of an execution."""
+def to_json(execution: Execution, earlier: str = "") -> str:
+    """The record without its specification; `earlier` is the text that it replaces."""
+    data = encode(replace(execution, specification=_NOWHERE))
+    del data["specification"]
+    if earlier:
+        data |= {key: value for key, value in json.loads(earlier).items() if key not in _KNOWN}
+    return _text(data)
+
+
+def from_json(specification: str, record: str) -> Execution:
+    """The record again, from its two texts."""
+    data = json.loads(record)
+    data["specification"] = _NOWHERE_JSON
+    read = _cached(specification) if len(specification) <= _CACHED_TEXT else _specification(specification)
+    return replace(decode(Execution, data), specification=read)
+
+
+def execution_row(execution: Execution, earlier: str = "") -> dict[str, Any]:
+    """The columns that change; `earlier` is the record's text that is replaced."""
     held = execution.phase is Phase.CLEANING and execution.hold_until is not None and not execution.cleanup_requested
     return {
-        "id": execution.id,
-        "project": execution.specification.project,
-        "name": execution.specification.name,
         "phase": execution.phase.value,
         "verdict": execution.verdict.value if execution.verdict else None,
-        "priority": execution.specification.policy.priority,
-        "cluster_uid": execution.cluster.uid,
-        "cluster_kind": execution.cluster.kind,
         "held": int(held),
         "owner": execution.owner,
         "epoch": execution.epoch,
         "revision": execution.revision,
-        "created_at": execution.created_at,
-        "record": to_json(execution),
+        "record": to_json(execution, earlier),
     }
 
 
-def event_type(before: Execution | None, after: Execution) -> str:
-    """What kind of change a status event tells of."""
-    if before is None:
-        return "CREATED"
-    if before.verdict is not after.verdict:
-        return "VERDICT"
-    if before.phase is not after.phase:
-        return "PHASE_CHANGED"
-    if before.steps != after.steps:
-        return "STEP_CHANGED"
-    return "UPDATED"
-
-
-def is_visible(before: Execution, after: Execution) -> bool:
-    """Whether callers are told of a change: what an answer shows differs, not only whose the execution is."""
-    same = replace(after, revision=before.revision, epoch=before.epoch, owner=before.owner, sequence=before.sequence)
-    return same != before
+def new_row(execution: Execution) -> dict[str, Any]:
+    """All columns of a new execution."""
+    return {
+        "id": execution.id,
+        "project": execution.specification.project,
+        "name": execution.specification.name,
+        "priority": execution.specification.policy.priority,
+        "cluster_uid": execution.cluster.uid,
+        "cluster_kind": execution.cluster.kind,
+        "created_at": execution.created_at,
+        "specification": _text(encode(execution.specification)),
+        **execution_row(execution),
+    }
 
 
 def event(row: Row) -> StatusEvent:
-    """A status event."""
-    return StatusEvent(
-        row["position"], row["execution_id"], row["sequence"], row["time"], row["type"], from_json(row["record"])
-    )
+    """A status event, from a row joined with its execution's specification."""
+    execution = from_json(row["specification"], row["record"])
+    return StatusEvent(row["position"], row["execution_id"], row["sequence"], row["time"], row["type"], execution)
+
+
+def _text(data: object) -> str:
+    return json.dumps(data, separators=(",", ":"))
+
+
+def _specification(text: str) -> Specification:
+    return decode(Specification, json.loads(text))
+
+
+@lru_cache(maxsize=256)
+def _cached(text: str) -> Specification:
+    return _specification(text)
 
 
 def step_text(key: StepKey) -> str:

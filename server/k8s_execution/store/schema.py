@@ -1,7 +1,9 @@
 """The tables, as data. Types are those that SQLite and PostgreSQL share; times are integer microseconds.
 
-What is filtered or sorted has a column of its own; the whole record is JSON text (`domain.encoding`), so that a new
-field needs no migration. A change here needs a revision in `migrations/versions` (a test compares both).
+What is filtered or sorted has a column of its own; the rest of a record is JSON text (`domain.encoding`), so that a new
+field needs no migration. What was asked for (`specification`) never changes and may be large, so it is kept once and
+left out of `record`, which every change and every status event writes. A change here needs a revision in
+`migrations/versions` and a new `REVISION` (tests compare them).
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+
+REVISION = "0001"
+"""The newest schema revision."""
 
 metadata = MetaData(
     naming_convention={
@@ -46,9 +51,11 @@ executions = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("specification", Text, nullable=False),
     Column("record", Text, nullable=False),
     Index(None, "created_at", "id"),
     Index(None, "phase", "cluster_uid"),
+    Index(None, "owner", "phase"),
 )
 
 labels = Table(
@@ -80,6 +87,7 @@ idempotency = Table(
     Column("fingerprint", String(64), nullable=False),
     Column("execution_id", ForeignKey("executions.id", ondelete="CASCADE"), nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Index(None, "created_at"),
 )
 
 secrets = Table(

@@ -1,79 +1,148 @@
-"""The one writer: transactions one after another, in a task that the store owns.
+"""The one writer: transactions in the order they came, in a task and a thread that the store owns.
 
 A caller that is cancelled leaves its transaction to run to its end (measured: a cancelled insert may commit), so the
-wake-up after the commit is the writer's business, not the caller's. It must not know tables.
+wake-up after the commit is the writer's business, not the caller's. Transactions that wait together share one commit:
+each runs in a savepoint of its own, so a fault takes back only its own. It must not know tables.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from k8s_execution.domain.faults import Fault, Stale, StoreUnavailable
+from k8s_execution.domain.faults import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Changed = set[str]
-"""Ids of the executions that a transaction changed; filled by the transaction, told after its commit."""
+MOST_TOGETHER = 64
+"""How many transactions share a commit at most; bounds how long the first of them waits."""
 
-Transaction = Callable[[AsyncConnection, Changed], Awaitable[T]]
-_Job = tuple[Transaction[Any], "asyncio.Future[Any]"]
+
+@dataclass(slots=True)
+class Transaction:
+    """An open transaction: its connection, its time (µs), and the ids of the executions that it changed so far.
+
+    `position` is the position of its last status event, 0 without one.
+    """
+
+    connection: Connection
+    now: int
+    changed: set[str] = field(default_factory=set)
+    position: int = 0
+
+
+Work = Callable[[Transaction], T]
+"""What a transaction does; runs on the writer's thread, so it must be free of the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    work: Work[Any]
+    outcome: asyncio.Future[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How one transaction ended. Only a committed one has `changed`."""
+
+    value: Any = None
+    fault: Exception | None = None
+    changed: frozenset[str] = frozenset()
+    position: int = 0
 
 
 class Writer:
-    """Runs write transactions in order; `notify` is called for each changed execution after the commit."""
+    """Runs write transactions in order; `notify` is called on the event loop for each changed id after the commit."""
 
-    def __init__(self, engine: AsyncEngine, notify: Callable[[str], None]) -> None:
-        """Start with an empty queue; `run` works it off."""
+    def __init__(self, engine: Engine, now: Callable[[], int], notify: Callable[[str], None]) -> None:
+        """Start the task; `now` gives the store's time in µs."""
         self._engine = engine
+        self._now = now
         self._notify = notify
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue()
         self._task = asyncio.create_task(self._run(), name="store writer")
+        self.position = 0
+        """The position of the last status event written here; read it on the writer's thread only."""
 
-    async def write(self, transaction: Transaction[T]) -> T:
-        """The transaction's result after its commit; its fault if it raised one, then nothing was written."""
+    async def write(self, work: Work[T]) -> T:
+        """The transaction's result after its commit; its fault if it raised one, then nothing was written.
+
+        StoreUnavailable where the database does not take it: then nothing was written either, but for a commit whose
+        answer was lost, so read again before repeating.
+        """
         if self._task.done():
             raise StoreUnavailable("the store is closed")
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put_nowait((transaction, outcome))
-        return await asyncio.shield(outcome)
+        self._jobs.put_nowait(_Job(work, outcome))
+        return await outcome
+
+    async def on_thread(self, work: Callable[[], T]) -> T:
+        """Run something between two commits, on the writer's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def close(self) -> None:
-        """Work off what is queued, then end."""
+        """Work off what waits, then end."""
         self._jobs.put_nowait(None)
         await self._task
+        self._thread.shutdown(wait=False)  # it is idle: the task has ended
 
     async def _run(self) -> None:
-        while (job := await self._jobs.get()) is not None:
-            transaction, outcome = job
-            changed: Changed = set()
-            try:
-                async with self._engine.begin() as connection:
-                    result = await transaction(connection, changed)
-            except (Fault, Stale) as fault:
-                _settle(outcome, fault)
-                continue
-            except (OperationalError, DBAPIError) as error:
-                log.warning("a write transaction failed: %s", type(error).__name__)
-                unavailable = StoreUnavailable("the store cannot write now", "try again")
-                unavailable.__cause__ = error
-                _settle(outcome, unavailable)
-                continue
-            except Exception as defect:  # noqa: BLE001 - supervised border: a defect is its caller's, not the next one's
-                _settle(outcome, defect)
-                continue
-            if not outcome.done():
-                outcome.set_result(result)
-            for execution_id in changed:
-                self._notify(execution_id)
+        closing = False
+        while not closing:
+            waiting: list[_Job | None] = [await self._jobs.get()]
+            while not self._jobs.empty() and len(waiting) < MOST_TOGETHER:
+                waiting.append(self._jobs.get_nowait())
+            closing = None in waiting
+            jobs = [job for job in waiting if job is not None]
+            if jobs:
+                for job, ended in zip(jobs, await self.on_thread(lambda: self._commit(jobs)), strict=True):  # noqa: B023 - awaited at once
+                    self._settle(job, ended)
+
+    def _commit(self, jobs: Sequence[_Job]) -> Sequence[_Ended]:
+        """All jobs in one transaction of the database, each taken back alone if it faults."""
+        try:
+            with self._engine.begin() as connection:
+                ended = [self._attempt(connection, job) for job in jobs]
+        except DBAPIError as error:
+            log.warning("a write to the store failed: %s", error.orig)
+            return [_Ended(fault=_unavailable(error)) for _ in jobs]
+        self.position = max(self.position, *(e.position for e in ended))
+        return ended
+
+    def _attempt(self, connection: Connection, job: _Job) -> _Ended:
+        transaction = Transaction(connection, self._now())
+        try:
+            with connection.begin_nested():
+                value = job.work(transaction)
+        except OperationalError:
+            raise  # disk full, locked, I/O error: the whole commit is in doubt, not only this job
+        except Exception as fault:  # noqa: BLE001 - supervised border: a fault is its caller's, not its neighbours'
+            return _Ended(fault=fault)
+        return _Ended(value, None, frozenset(transaction.changed), transaction.position)
+
+    def _settle(self, job: _Job, ended: _Ended) -> None:
+        """Tell the caller, if it still waits, and wake the listeners in any case."""
+        if job.outcome.cancelled():
+            if ended.fault is not None:
+                log.warning("a write whose caller was cancelled failed: %s", type(ended.fault).__name__)
+        elif ended.fault is not None:
+            job.outcome.set_exception(ended.fault)
+        else:
+            job.outcome.set_result(ended.value)
+        for execution_id in sorted(ended.changed):
+            self._notify(execution_id)
 
 
-def _settle(outcome: asyncio.Future[Any], fault: Exception) -> None:
-    outcome.set_exception(fault)
-    outcome.exception()  # a caller that was cancelled never asks; the fault is not "never retrieved"
+def _unavailable(error: Exception) -> StoreUnavailable:
+    fault = StoreUnavailable("the store cannot write now", "try again")
+    fault.__cause__ = error
+    return fault

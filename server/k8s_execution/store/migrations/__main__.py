@@ -1,4 +1,7 @@
-"""Bring a database to the newest schema revision; several processes may do so at once, one after another."""
+"""Bring a database file to the newest schema revision; several processes may do so at once, one after another.
+
+python -m k8s_execution.store.migrations FILE
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,25 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.engine import make_url
+
+from k8s_execution.store.engine import database_url
 
 
-def configuration(url: str) -> Config:
-    """Alembic's configuration without a file."""
+def configuration(database: Path) -> Config:
+    """Alembic's configuration without a file of its own."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).resolve().parent))
-    config.set_main_option("sqlalchemy.url", url.replace("+aiosqlite", "").replace("%", "%%"))
+    url = database_url(database).render_as_string(hide_password=False)
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     return config
 
 
-def main(url: str) -> None:
+def main(database: Path) -> None:
     """Upgrade under a lock beside the database file, so that two starts do not race."""
-    database = make_url(url).database
-    if not database:
-        command.upgrade(configuration(url), "head")
-        return
     with Path(f"{database}.migrating").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        command.upgrade(configuration(url), "head")
+        command.upgrade(configuration(database), "head")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(Path(sys.argv[1]))

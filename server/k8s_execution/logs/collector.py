@@ -110,13 +110,6 @@ class LogManager:
         if not logs.sealing:
             self._follow(logs)
 
-    def masker(self, execution_id: str) -> Masker:
-        """The masker that an execution's logs go through; LookupError if it was not observed yet."""
-        logs = self._executions.get(execution_id)
-        if logs is None or logs.masker is None:
-            raise LookupError("the execution was not observed yet")
-        return logs.masker
-
     def progress(self, execution_id: str) -> LogProgress:
         """How far the logs of an execution are."""
         logs = self._executions.get(execution_id)

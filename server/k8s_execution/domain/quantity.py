@@ -10,7 +10,8 @@ import re
 from decimal import Decimal
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?\d+)?")
+_QUANTITY = re.compile(r"(\d{1,20}(?:\.\d{1,20})?|\.\d{1,20})(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?\d{1,2})?")
+"""Kubernetes caps a quantity at 2**63 - 1, so longer numbers mean nothing; unbounded ones would cost unbounded time."""
 _SUFFIX: dict[str, Decimal] = {
     "": Decimal(1),
     "n": Decimal("1e-9"),
@@ -55,9 +56,9 @@ def parse_quantity(text: str) -> Decimal:
     if found is None:
         raise ValueError("must be a Kubernetes quantity such as 250m, 1 or 512Mi")
     number, suffix = found.group(1), found.group(2) or ""
-    if suffix[:1] in {"e", "E"} and len(suffix) > 1:
-        return Decimal(number + suffix)
-    return Decimal(number) * _SUFFIX[suffix]
+    if suffix in _SUFFIX:
+        return Decimal(number) * _SUFFIX[suffix]
+    return Decimal(number + suffix)
 
 
 def format_cpu(cores: Decimal) -> str:

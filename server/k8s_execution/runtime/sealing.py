@@ -33,18 +33,28 @@ def installation_key(data: Path, setting: str = "") -> bytes:
         return _parse(setting, "K8S_EXECUTION_KEY")
     path = data / KEY_FILE
     if not path.exists():
-        temporary = data / f".{KEY_FILE}.{token_hex(4)}"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        _make_key(path)
+    return _parse(path.read_text().strip(), str(path))
+
+
+def _make_key(path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
         with os.fdopen(descriptor, "w") as file:
             file.write(token_hex(KEY_BYTES))
             file.flush()
             os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            pass  # another process was first
+        os.link(temporary, path)
+    except FileExistsError:
+        pass  # another process was first
+    finally:
         temporary.unlink()
-    return _parse(path.read_text().strip(), str(path))
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)  # before the first secret is sealed with it
+    finally:
+        os.close(folder)
 
 
 def _parse(text: str, where: str) -> bytes:
@@ -80,7 +90,7 @@ class KeySealer:
 
         try:
             plain = AESGCM(self._sealing).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], execution_id.encode())
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # ValueError: too short to hold a nonce
             raise ValueError(
                 f"the secrets of execution {execution_id} do not open with this installation key"
             ) from error

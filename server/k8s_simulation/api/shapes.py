@@ -52,6 +52,8 @@ _INTEGERS = {
     "readyReplicas", "availableReplicas", "updatedReplicas", "unavailableReplicas", "count", "hostPort", "Port",
     "priority", "leaseDurationSeconds",
 }  # fmt: skip
+_LONG = {"runAsUser", "runAsGroup", "fsGroup", "activeDeadlineSeconds", "terminationGracePeriodSeconds", "generation",
+         "tolerationSeconds", "observedGeneration", "deletionGracePeriodSeconds"}  # fmt: skip
 _BOOLEANS = {"runAsNonRoot", "privileged", "readOnlyRootFilesystem", "allowPrivilegeEscalation", "hostNetwork",
              "hostPID", "hostIPC", "readOnly", "enableServiceLinks", "automountServiceAccountToken", "suspend",
              "immutable", "optional", "stdin", "tty", "shareProcessNamespace", "manualSelector", "paused",
@@ -124,8 +126,8 @@ def _check_field(field: str, value: Any, at: str) -> None:
         raise _WrongShape(value, at, "object")
     elif field in _STRINGS and not isinstance(value, str):
         raise _WrongShape(value, at, "string")
-    elif field in _INTEGERS and not _is_integer(value):
-        raise _WrongShape(value, at, "int32")
+    elif field in _INTEGERS and not (_is_integer(value) and (field in _LONG or abs(value) < 2**31)):
+        raise _WrongShape(value, at, "int64" if field in _LONG else "int32")
     elif field in _BOOLEANS and not isinstance(value, bool):
         raise _WrongShape(value, at, "bool")
     elif field in _INT_OR_STRING and not isinstance(value, str) and not _is_integer(value):

@@ -260,6 +260,8 @@ class UseCases:
                 if execution_id and events and events[-1].execution.phase is Phase.DONE:
                     return
                 if not events:
+                    if await self._is_done(execution_id):
+                        return
                     await changed.wait()
         finally:
             cancel()
@@ -310,6 +312,10 @@ class UseCases:
                     await changed.wait()
             except TimeoutError:
                 pass  # the loop reads once more and answers what there is
+
+    async def _is_done(self, execution_id: str) -> bool:
+        """Whether a watch that was resumed after the last event has nothing to wait for."""
+        return bool(execution_id) and (await self._parts.store.get(execution_id)).phase is Phase.DONE
 
     async def _events(self, execution_id: str, position: int) -> Sequence[StatusEvent]:
         if execution_id:

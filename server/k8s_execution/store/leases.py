@@ -27,10 +27,13 @@ class OwnerLock:
         """Whether nobody holds that owner's lock; a dead owner's file is removed."""
         if owner == self.owner:
             return False
-        path = self._folder / owner
-        if not owner or not path.is_file():
+        if not owner:
             return True
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        path = self._folder / owner
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True  # somebody saw it dead before us
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

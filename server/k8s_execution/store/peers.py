@@ -35,6 +35,10 @@ class Peers:
         self._version: int | None = None
         self._seen = 0
 
+    async def begin(self) -> None:
+        """The first look: what is committed from here on is news."""
+        await self._writer.on_thread(self._news)
+
     async def watch(self) -> None:
         """Look until cancelled."""
         while True:

@@ -96,6 +96,7 @@ class SqlStore:
         writer = Writer(engine, clock.now, listeners.tell)
         peers = Peers(engine, writer, listeners.tell)
         store = SqlStore(writer, readers, executor, lock, clock, listeners)
+        await peers.begin()
         watching = asyncio.create_task(peers.watch(), name="store peers")
         try:
             yield store

@@ -69,6 +69,7 @@ class Writer:
         self._notify = notify
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue()
+        self._closed = False
         self._task = asyncio.create_task(self._run(), name="store writer")
         self.position = 0
         """The position of the last status event written here; read it on the writer's thread only."""
@@ -79,7 +80,7 @@ class Writer:
         StoreUnavailable where the database does not take it: then nothing was written either, but for a commit whose
         answer was lost, so read again before repeating.
         """
-        if self._task.done():
+        if self._closed or self._task.done():
             raise StoreUnavailable("the store is closed")
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.put_nowait(_Job(work, outcome))
@@ -90,9 +91,10 @@ class Writer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def close(self) -> None:
-        """Work off what waits, then end."""
+        """Work off what waits, then end; a cancelled caller ends nothing that was taken on."""
+        self._closed = True
         self._jobs.put_nowait(None)
-        await self._task
+        await asyncio.shield(self._task)
         self._thread.shutdown(wait=False)  # it is idle: the task has ended
 
     async def _run(self) -> None:

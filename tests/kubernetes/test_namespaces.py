@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 from support.kubeapi import Kube
-from support.kubeobjects import configmap, has_condition, phase, pod, quota
+from support.kubeobjects import configmap, has_condition, job, phase, pod, quota
 
 
 async def test_the_uid_of_kube_system_identifies_the_cluster(kube: Kube) -> None:
@@ -67,6 +67,26 @@ async def test_deleting_a_namespace_deletes_running_pods(kube: Kube, namespace: 
     await kube.delete("namespaces", "", namespace)
     await kube.until_gone("namespaces", "", namespace)
     assert (await kube.get("pods", namespace, "p")).status == 404
+
+
+async def test_network_policies_outlive_the_pods_of_a_namespace(kube: Kube, namespace: str) -> None:
+    policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+              "metadata": {"name": "deny", "namespace": namespace}, "spec": {"podSelector": {}}}  # fmt: skip
+    version = (await kube.created(policy))["metadata"]["resourceVersion"]
+    await kube.created(job(namespace, "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"))
+    await kube.until("jobs", namespace, "j", lambda o: o["status"].get("ready") == 1)
+    async with (
+        kube.watch("networkpolicies", namespace, resourceVersion=version) as policies,
+        kube.watch("pods", namespace, resourceVersion=version) as pods,
+    ):
+        await kube.delete("namespaces", "", namespace)
+        while (last := await pods.next())["type"] != "DELETED":
+            pass
+        event = await policies.next()
+    assert event["type"] == "DELETED"
+    gone = [int(e["object"]["metadata"]["resourceVersion"]) for e in (last, event)]
+    assert gone[0] < gone[1]
+    await kube.until_gone("namespaces", "", namespace)
 
 
 async def test_a_name_can_be_used_again_with_another_uid(kube: Kube, namespace: str) -> None:

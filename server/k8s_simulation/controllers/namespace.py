@@ -1,4 +1,4 @@
-"""The namespace life cycle: a deleted namespace is emptied, says in five conditions how far it is, and goes last.
+"""The namespace life cycle: a deleted namespace is emptied, pods first, tells in five conditions how far it is, goes last.
 
 Conditions and words of pkg/controller/namespace/deletion. The real controller waits 5 s before it begins; here the
 delay is a setting.
@@ -14,7 +14,7 @@ from k8s_simulation.api.deletion import BACKGROUND
 from k8s_simulation.api.objects import Object, is_deleting, meta, seconds_of, spec_of
 from k8s_simulation.api.problems import ApiError
 from k8s_simulation.api.registry import Ref, Registry, ref_of
-from k8s_simulation.api.resources import EVENTS, NAMESPACES, STORED, Resource
+from k8s_simulation.api.resources import EVENTS, NAMESPACES, PODS, STORED, Resource
 from k8s_simulation.api.storage import Change, ChangeType
 from k8s_simulation.controllers.framework import Key, KeyFunction
 from k8s_simulation.faults import FaultBook, StuckNamespace, matches
@@ -81,7 +81,11 @@ class NamespaceController:
         return [(r, o) for r in _NAMESPACED for o in self._registry.storage.objects(r, namespace)]
 
     def _pending(self, namespace: str) -> Iterator[tuple[Resource, Object]]:
-        for resource in _NAMESPACED:
+        """What has not been asked to go yet: pods first and alone, so that none outlives its network policies.
+
+        (OrderedNamespaceDeletion, on since Kubernetes 1.33, for CVE-2024-7598.)
+        """
+        for resource in (PODS,) if self._registry.storage.count(PODS, namespace) else _NAMESPACED:
             for obj in self._registry.storage.objects(resource, namespace):
                 if not is_deleting(obj):
                     yield resource, obj

@@ -40,7 +40,7 @@ SLICE = 50
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """What a call works with. `remaining` is the seconds until the caller's deadline, None without one.
+    """What a call works with.
 
     `now` is the wall clock in µs, only to show how long the present phase lasts already; `in_thread` runs a function
     that would hold the event loop.
@@ -51,7 +51,6 @@ class Door:
     problems: Callable[[Message], Awaitable[tuple[Problem, ...]]]
     in_thread: Callable[..., Awaitable[Any]]
     now: Callable[[], int]
-    remaining: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar, assert_never
 
 import grpc
@@ -99,18 +99,17 @@ class Calls:
 
     async def _unary(self, endpoint: Unary[Any, Any], raw: bytes, context: Context) -> bytes:
         request = decoded(endpoint.request, raw)
-        door = replace(self.door, remaining=context.time_remaining())
         if not endpoint.judged_inside:
             await self._judge(request)
         if not endpoint.holds:
-            return encoded(await endpoint.call(door, request))
+            return encoded(await endpoint.call(self.door, request))
         with self.drain.interruptible(context.cancelled):
-            return encoded(await endpoint.call(door, request))
+            return encoded(await endpoint.call(self.door, request))
 
     async def _server_stream(self, endpoint: ServerStream[Any, Any], raw: bytes, context: Context) -> None:
         request = decoded(endpoint.request, raw)
         await self._judge(request)
-        answers = endpoint.call(replace(self.door, remaining=context.time_remaining()), request)
+        answers = endpoint.call(self.door, request)
         async with aclosing(answers):  # type: ignore[type-var]  # endpoints are async generators, declared as iterators
             while True:
                 with self.drain.interruptible(context.cancelled):
@@ -120,7 +119,7 @@ class Calls:
                 await self._write(context, encoded(answer))
 
     async def _client_stream(
-        self, endpoint: ClientStream[Any, Any], raw: AsyncIterator[bytes], context: Context
+        self, endpoint: ClientStream[Any, Any], raw: AsyncIterator[bytes], _context: Context
     ) -> bytes:
         async def pieces() -> AsyncIterator[Message]:
             async for piece in raw:
@@ -130,7 +129,7 @@ class Calls:
 
         given = pieces()
         async with aclosing(given):  # type: ignore[type-var]  # an async generator, annotated as iterator
-            return encoded(await endpoint.call(replace(self.door, remaining=context.time_remaining()), given))
+            return encoded(await endpoint.call(self.door, given))
 
     async def _judge(self, request: Message) -> None:
         if problems := await self.door.problems(request):

@@ -119,10 +119,10 @@ class _Confined(Process):
         await self._first_word.wait()
         if b"child-pid" in self._told:
             self.target = int(json.loads(self._told.split(b"\n")[0])["child-pid"])
-        while self.running and self._still_bubblewrap():  # noqa: ASYNC110 - see below
+        while self.running and (name := self._command_name()):
+            if name != "bwrap":
+                return
             await asyncio.sleep(0.001)  # exec is told by nobody; it takes 1 to 3 ms
-        if self.running:
-            return
         await self.wait()
         # bubblewrap reports an exit code only if the command itself was executed.
         if b"exit-code" not in self._told:
@@ -142,11 +142,12 @@ class _Confined(Process):
         if not chunk or b"\n" in self._told:
             self._first_word.set()
 
-    def _still_bubblewrap(self) -> bool:
+    def _command_name(self) -> str:
+        """What the container's first process now is; empty when it has ended."""
         try:
-            return Path(f"/proc/{self.target}/comm").read_text() == "bwrap\n"
+            return Path(f"/proc/{self.target}/comm").read_text().strip()
         except OSError:
-            return False
+            return ""
 
     def _reap(self) -> None:
         # Open until now, since bubblewrap writes the exit code to it and would die of a closed pipe.

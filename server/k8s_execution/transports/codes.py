@@ -1,26 +1,21 @@
 """Faults as google.rpc.Status: the one table from a fault's class to a code, and the details that go with it.
 
-Pure but for the log line of an unexpected exception, of which nothing leaves but an incident id. Every transport
-answers faults through here.
+Pure. Every transport answers faults through here; what is no fault is an incident, which `transports.incidents` logs
+and of which nothing leaves but its id.
 """
 
 from __future__ import annotations
 
-import logging
-import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import grpc
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from k8s_execution.domain import faults
 from k8s_execution.domain.faults import Fault, Problem
 from k8s_execution.ports.cluster import Unreachable
-
-log = logging.getLogger(__name__)
 
 DOMAIN = "k8s-execution.maestro"
 DETAILS_BYTES = 5_000
@@ -46,34 +41,34 @@ class ReaderStuck(Fault):
 class Row:
     """How a class of faults is answered. `retry` is seconds until the same call is worth sending again, 0 for never."""
 
-    code: grpc.StatusCode
+    code: code_pb2.Code.ValueType
     retry: float = 0.0
 
 
 CODES: dict[type[Exception], Row] = {
-    faults.ValidationFailed: Row(grpc.StatusCode.INVALID_ARGUMENT),
-    faults.NotFound: Row(grpc.StatusCode.NOT_FOUND),
-    faults.IdempotencyConflict: Row(grpc.StatusCode.ALREADY_EXISTS),
-    faults.CursorInvalid: Row(grpc.StatusCode.INVALID_ARGUMENT),
-    faults.CursorExpired: Row(grpc.StatusCode.OUT_OF_RANGE),
-    faults.QueueFull: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, retry=30.0),
-    faults.TooLarge: Row(grpc.StatusCode.RESOURCE_EXHAUSTED),
-    faults.FailedPrecondition: Row(grpc.StatusCode.FAILED_PRECONDITION),
-    faults.ClusterUnavailable: Row(grpc.StatusCode.UNAVAILABLE, retry=5.0),
-    faults.StoreUnavailable: Row(grpc.StatusCode.UNAVAILABLE, retry=1.0),
-    Stopping: Row(grpc.StatusCode.UNAVAILABLE, retry=1.0),
-    ReaderStuck: Row(grpc.StatusCode.ABORTED, retry=1.0),
+    faults.ValidationFailed: Row(code_pb2.INVALID_ARGUMENT),
+    faults.NotFound: Row(code_pb2.NOT_FOUND),
+    faults.IdempotencyConflict: Row(code_pb2.ALREADY_EXISTS),
+    faults.CursorInvalid: Row(code_pb2.INVALID_ARGUMENT),
+    faults.CursorExpired: Row(code_pb2.OUT_OF_RANGE),
+    faults.QueueFull: Row(code_pb2.RESOURCE_EXHAUSTED, retry=30.0),
+    faults.TooLarge: Row(code_pb2.RESOURCE_EXHAUSTED),
+    faults.FailedPrecondition: Row(code_pb2.FAILED_PRECONDITION),
+    faults.ClusterUnavailable: Row(code_pb2.UNAVAILABLE, retry=5.0),
+    faults.StoreUnavailable: Row(code_pb2.UNAVAILABLE, retry=1.0),
+    Stopping: Row(code_pb2.UNAVAILABLE, retry=1.0),
+    ReaderStuck: Row(code_pb2.ABORTED, retry=1.0),
 }
 """Looked up along the class's MRO; what is not found is a defect of ours."""
 
 
-def status(error: Exception, where: str) -> status_pb2.Status:
-    """The status to answer for an exception that left the call `where`."""
+def status(error: Exception) -> status_pb2.Status | None:
+    """The status to answer for an exception; None where it is a defect of ours, not to be told."""
     if isinstance(error, Unreachable):
         error = faults.ClusterUnavailable("the Kubernetes API does not answer", "try again later")
     row = next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), None)
     if row is None or not isinstance(error, Fault):
-        return _incident(error, where)
+        return None
     message = f"{error.message}; {error.hint}" if error.hint else error.message
     info = {"hint": error.hint[:MESSAGE_CHARACTERS]} if error.hint else {}
     answer = _status(row.code, message, error.reason, info)
@@ -86,17 +81,16 @@ def status(error: Exception, where: str) -> status_pb2.Status:
     return answer
 
 
-def _incident(error: Exception, where: str) -> status_pb2.Status:
-    incident = secrets.token_hex(8)
-    log.error("incident %s in %s", incident, where, exc_info=error)
-    message = f"internal error; the service's log has it as incident {incident}"
-    return _status(grpc.StatusCode.INTERNAL, message, Fault.reason, {"incident": incident})
+def incident(name: str) -> status_pb2.Status:
+    """The status of a defect: its incident's name, and nothing else."""
+    message = f"internal error; the service's log has it as incident {name}"
+    return _status(code_pb2.INTERNAL, message, Fault.reason, {"incident": name})
 
 
-def _status(code: grpc.StatusCode, message: str, reason: str, info: dict[str, str]) -> status_pb2.Status:
+def _status(code: code_pb2.Code.ValueType, message: str, reason: str, info: dict[str, str]) -> status_pb2.Status:
     details = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=info)
     shown = message if len(message) <= MESSAGE_CHARACTERS else message[: MESSAGE_CHARACTERS - 1] + "…"
-    return status_pb2.Status(code=code.value[0], message=shown, details=[_packed(details)])
+    return status_pb2.Status(code=code, message=shown, details=[_packed(details)])
 
 
 def _bad_request(problems: Iterable[Problem], room: int) -> error_details_pb2.BadRequest:

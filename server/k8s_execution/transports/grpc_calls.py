@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
 from k8s_execution.domain.faults import Problem, TooLarge, ValidationFailed
-from k8s_execution.transports import codes
+from k8s_execution.transports import codes, incidents
 from k8s_execution.transports.endpoints import ClientStream, Door, Endpoint, ServerStream, Unary
 
 M = TypeVar("M", bound=Message)
@@ -91,7 +91,7 @@ class Calls:
                 except grpc.aio.BaseError:
                     raise
                 except Exception as error:  # noqa: BLE001 - the border: all is answered, no text of others leaves
-                    status = codes.status(error, endpoint.name)
+                    status = incidents.answer(error, endpoint.name)
                 await context.abort_with_status(rpc_status.to_status(status))
             return None
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from support.kubeapi import Kube
-from support.kubeobjects import has_condition, job, phase, pod, quota
+from support.kubeobjects import deployment, has_condition, job, phase, pod, quota
 
 
 def with_requests(namespace: str, name: str, cpu: str, memory: str) -> dict[str, Any]:
@@ -62,6 +62,15 @@ async def test_a_refused_pod_of_a_job_shows_only_as_an_event(kube: Kube, namespa
     assert event["type"] == "Warning"
     assert "exceeded quota: q" in event["message"]
     assert not (await kube.get("jobs", namespace, "j")).body["status"].get("conditions")
+
+
+async def test_a_refused_pod_of_a_deployment_is_a_condition(kube: Kube, namespace: str) -> None:
+    await ready_quota(kube, namespace, pods="0")
+    await kube.created(deployment(namespace, "true"))
+    found = await kube.until("deployments", namespace, "d", has_condition("ReplicaFailure"))
+    condition = next(c for c in found["status"]["conditions"] if c["type"] == "ReplicaFailure")
+    assert condition["reason"] == "FailedCreate"
+    assert "exceeded quota: q" in condition["message"]
 
 
 async def test_a_limit_range_gives_defaults_and_sets_a_maximum(kube: Kube, namespace: str) -> None:

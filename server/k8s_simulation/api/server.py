@@ -67,7 +67,10 @@ class ApiServer:
         """Listen on host and port (0 picks one, see `port`). Raises OSError if it is taken."""
         server = web.Application(client_max_size=MAX_BODY)
         server.router.add_route("*", "/{path:.*}", self._dispatch)
-        runner = web.AppRunner(server, access_log=None, shutdown_timeout=1.0, handle_signals=False)
+        # handler_cancellation: a client that leaves ends its watch or log at once, however quiet that is
+        runner = web.AppRunner(
+            server, access_log=None, shutdown_timeout=1.0, handle_signals=False, handler_cancellation=True
+        )
         await runner.setup()
         self._runner = runner
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

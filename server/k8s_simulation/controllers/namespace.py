@@ -1,4 +1,4 @@
-"""The namespace life cycle: a deleted namespace is emptied, pods first, tells in five conditions how far it is, goes last.
+"""The namespace life cycle: a deleted one is emptied, pods first, tells in five conditions how far it is, goes last.
 
 Conditions and words of pkg/controller/namespace/deletion. The real controller waits 5 s before it begins; here the
 delay is a setting.

@@ -49,7 +49,7 @@ class Recorder:
         event: Object = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{name_of(obj)}.{random_suffix(16)}", "namespace": namespace},
+            "metadata": {"name": f"{name_of(obj)[:236]}.{random_suffix(16)}", "namespace": namespace},
             "involvedObject": reference(obj),
             "reason": reason,
             "message": message,

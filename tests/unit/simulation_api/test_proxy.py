@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 
@@ -25,6 +26,8 @@ class FakeKubelet:
         self.asked: list[str] = []
         self.tokens: set[str] = set()
         self.port = 0
+        self.hold = False
+        self.left = asyncio.Event()
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Any path."""
@@ -38,6 +41,11 @@ class FakeKubelet:
         await response.prepare(request)
         for chunk in self.log:
             await response.write(chunk)
+        try:
+            if self.hold:
+                await asyncio.Event().wait()
+        finally:
+            self.left.set()
         return response
 
     async def _exec(self, request: web.Request) -> web.WebSocketResponse:
@@ -63,7 +71,7 @@ async def kubelet(plane: ControlPlane, kube: Kube, namespace: str) -> AsyncItera
     fake = FakeKubelet()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", fake.serve)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context())
     await site.start()
@@ -120,6 +128,15 @@ async def test_exec_frames_pass_both_ways_and_the_end_too(kubelet: FakeKubelet, 
         assert await socket.receive_bytes() == b'\x03{"status":"Success"}'
         assert (await socket.receive()).type is WSMsgType.CLOSE
     assert kubelet.asked == ["/exec/n/p/main?command=a&command=b+c&stdin=true"]
+
+
+async def test_a_reader_that_leaves_ends_the_follow_at_the_node(kubelet: FakeKubelet, kube: Kube) -> None:
+    kubelet.hold = True
+    address = f"{kube.url}/api/v1/namespaces/n/pods/p/log"
+    async with kube.session.get(address, params={"container": "main", "follow": "true"}) as answer:
+        assert await answer.content.readline() == b"one\n"
+    async with asyncio.timeout(5):
+        await kubelet.left.wait()
 
 
 async def test_exec_without_a_web_socket_says_what_is_spoken(kubelet: FakeKubelet, kube: Kube) -> None:

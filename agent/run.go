@@ -137,10 +137,12 @@ func (r *runner) execute() {
 		r.record.OutputBytes, r.record.OutputTruncated = out.close()
 	}()
 	environment := childEnvironment(r.at)
-	if err := enter(environment); err != nil {
-		r.record.fail(exitAgent, err.Error())
-		out.say("%v", err)
-		return
+	if !r.todo.InPlace {
+		if err := enter(environment); err != nil {
+			r.record.fail(exitAgent, err.Error())
+			out.say("%v", err)
+			return
+		}
 	}
 	r.limit(time.Duration(r.todo.TimeoutMS) * time.Millisecond)
 	if r.install(environment, out) {

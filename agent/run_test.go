@@ -313,6 +313,26 @@ func TestRunForwardsSignals(t *testing.T) {
 	}
 }
 
+// In place, the commands stay where the container started; else they are in
+// WORK_DIR.
+func TestRunInPlace(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, inPlace := range []bool{true, false} {
+		at := volume(t)
+		got := finish(t, agent(t, at, &spec{Command: sh("pwd"), InPlace: inPlace}, "run"))
+		want := at.work()
+		if inPlace {
+			want = here
+		}
+		if got.out != want+"\n" {
+			t.Errorf("in place %v: %q, want %q", inPlace, got.out, want)
+		}
+	}
+}
+
 // The stop subcommand, called beside the run, ends it as SIGTERM does.
 func TestStopEndsRun(t *testing.T) {
 	at := volume(t)

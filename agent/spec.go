@@ -33,6 +33,9 @@ type spec struct {
 	Command []string `json:"command"`
 	// Source makes run wait until receive has unpacked the source.
 	Source bool `json:"source"`
+	// InPlace leaves the commands in the image's own working directory,
+	// where an image that holds the tests expects them; else it is WORK_DIR.
+	InPlace bool `json:"in_place"`
 	// Merge gives the commands one pipe for both standard output and
 	// standard error and prints all of it on standard output: the order is
 	// exact then, and the output file is the container's log byte for byte.

@@ -77,8 +77,9 @@ def _before_command(evidence: Evidence) -> Diagnosis | None:
     if record.stopped:
         return _found(evidence, Code.CANCELLED_BY_USER, "stopped before it ended")
     if record.timed_out:
-        limit = format_duration(evidence.step.timeout_ms or 0)
-        return _found(evidence, Code.TIMEOUT_TESTS, f"ran longer than its timeout of {limit}", "raise its timeout")
+        own = evidence.step.timeout_ms
+        limit = f"its timeout of {format_duration(own)}" if own else "the plan's policy.timeout"
+        return _found(evidence, Code.TIMEOUT_TESTS, f"ran longer than {limit}", "raise the limit, or split the step")
     if record.stage is AgentStage.SOURCE or (record.exit_code == EXIT_AGENT_TROUBLE and record.error):
         return _found(evidence, Code.SOURCE_FAILED, record.error or "the test code did not arrive in the pod")
     if record.not_found:

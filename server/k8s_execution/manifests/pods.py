@@ -178,10 +178,12 @@ def agent_spec(execution: Execution, key: StepKey, grace_ms: int) -> dict[str, J
     """What the agent is to do, as docs/agent.md describes it."""
     step = execution.spec_of(key)
     default = RULES[step.suite_type].command if step.suite_type else ()
+    in_image = isinstance(execution.specification.test_plan.source, ImageSource)
     return {
         "install": [list(words) for words in step.install],
         "command": list(step.command or default),
-        "source": not isinstance(execution.specification.test_plan.source, ImageSource),
+        "source": not in_image,
+        "in_place": in_image,
         "merge": True,
         "timeout_ms": step_timeout_ms(execution, step),
         "grace_ms": grace_ms,

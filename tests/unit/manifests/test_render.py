@@ -303,6 +303,7 @@ def test_the_agent_is_told_what_to_do() -> None:
         "install": [["pip", "install", "-r", "requirements.txt"]],
         "command": ["python", "-m", "pytest"],
         "source": True,
+        "in_place": False,
         "merge": True,
         "timeout_ms": 600_000,
         "grace_ms": 3_000,
@@ -311,7 +312,8 @@ def test_the_agent_is_told_what_to_do() -> None:
 
 def test_an_image_source_is_not_waited_for() -> None:
     plan = replace(SPECIFICATION, test_plan=replace(SPECIFICATION.test_plan, source=ImageSource()))
-    assert json.loads(env(suite_job(plan), "step")["K8S_EXECUTION_STEP"])["source"] is False
+    told = json.loads(env(suite_job(plan), "step")["K8S_EXECUTION_STEP"])
+    assert (told["source"], told["in_place"]) == (False, True)
 
 
 def test_a_suite_is_told_who_it_is_and_where_to_write() -> None:

@@ -141,17 +141,25 @@ def _read_json(text: str) -> Data:
 
 
 def _scalars(data: Any, depth: int) -> Data:
-    if depth > MAX_DEPTH:
+    """The data with JSON's own constants as `Scalar`."""
+    if isinstance(data, (dict, list)) and depth == MAX_DEPTH:
         raise ReadFault([Violation("", f"is nested more than {MAX_DEPTH} levels deep")])
     if isinstance(data, dict):
-        return {key: _scalars(value, depth + 1) for key, value in data.items()}
+        return {_whole(key): _scalars(value, depth + 1) for key, value in data.items()}
     if isinstance(data, list):
         return [_scalars(value, depth + 1) for value in data]
     if data is None:
         return Scalar("null", "null")
     if isinstance(data, bool):
         return Scalar("true" if data else "false", "bool")
-    return data
+    return _whole(data) if isinstance(data, str) else data
+
+
+def _whole(text: str) -> str:
+    """JSON can escape half of a character, which no message can hold."""
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        raise ReadFault([Violation("", f"holds half of a surrogate pair: {text[:40]!r}", "write the whole character")])
+    return text
 
 
 def _plain(error: yaml.YAMLError) -> str:

@@ -1,8 +1,8 @@
 """A small in-process service for tests of the client: the contract over a real gRPC port, without an engine.
 
 It keeps executions, their events, log batches, results and files in memory. A test moves an execution with `change`,
-adds lines with `log`, and can script faults: `refuse` answers the next calls of an RPC with an error, `cut_after` breaks
-the next streams after so many messages. `received` holds every request by RPC. It has no rules of its own.
+adds lines with `log`, and can script faults: `refuse` answers the next calls of an RPC with an error, `cut_after`
+breaks the next streams after so many messages. `received` holds every request by RPC. It has no rules of its own.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class FakeService(stubs.ExecutionServiceServicer):
         self.kept[execution_id] = Kept(execution)
         return self.kept[execution_id]
 
-    async def change(self, execution_id: str, kind: int = ex.StatusEvent.UPDATED, **fields: Any) -> None:
+    async def change(self, execution_id: str, kind: Any = ex.StatusEvent.UPDATED, **fields: Any) -> None:
         """Change fields of an execution and send the event."""
         kept = self.kept[execution_id]
         kept.execution.MergeFrom(ex.Execution(**fields))
@@ -133,6 +133,11 @@ class FakeService(stubs.ExecutionServiceServicer):
         async with self._changed:
             self.kept[execution_id].sealed = True
             self._changed.notify_all()
+
+    async def called(self, rpc: str) -> None:
+        """Wait until `rpc` was called at least once."""
+        async with asyncio.timeout(60), self._changed:
+            await self._changed.wait_for(lambda: bool(self.received[rpc]))
 
     def refuse(self, rpc: str, refusal: Refusal, times: int = 1) -> None:
         """Answer the next calls of `rpc` so."""
@@ -257,8 +262,9 @@ class FakeService(stubs.ExecutionServiceServicer):
         return api.SweepOrphansResponse(orphans=self.orphans, dry_run=request.dry_run)
 
     async def _enter(self, rpc: str, request: Any, context: Any) -> None:
-        if request is not None:
+        async with self._changed:
             self.received[rpc].append(request)
+            self._changed.notify_all()
         if self._refusals[rpc]:
             await _abort(context, self._refusals[rpc].pop(0))
 
@@ -276,7 +282,8 @@ class FakeService(stubs.ExecutionServiceServicer):
         position = start
         while True:
             async with self._changed:
-                await self._changed.wait_for(lambda: len(items()) > position or over())
+                while len(items()) <= position and not over():
+                    await self._changed.wait()
             if len(items()) <= position:
                 return
             position += 1

@@ -6,7 +6,6 @@ this package's own types, which import nothing.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -42,6 +41,8 @@ def say(text: str) -> None:
 
 def perform(command: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
     """Run the coroutine to its end and leave with its exit code (None is 0)."""
+    import asyncio
+
     try:
         code = asyncio.run(command()) or ExitCode.PASSED
         sys.stdout.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -102,6 +101,8 @@ async def _several(client: ExecutionClient, request: StreamLogsRequest) -> bool:
 
 async def _looked(client: ExecutionClient, request: StreamLogsRequest) -> AsyncGenerator[LogBatch, None]:
     """Follow the log in the data folder: whoever writes it is another process, so it is looked at again and again."""
+    import asyncio
+
     from k8s_execution_client.cli.follow import has_verdict
 
     while True:
@@ -148,6 +149,8 @@ def watch(
 
 async def _looked_events(client: ExecutionClient, execution_id: str, cursor: str) -> AsyncGenerator[StatusEvent, None]:
     """Events in the data folder, which another process writes: the stream is opened again when it is silent."""
+    import asyncio
+
     from k8s_execution_client._gen.maestro.k8s.execution.v1.execution_pb2 import DONE
 
     events = client.watch(execution_id, cursor)

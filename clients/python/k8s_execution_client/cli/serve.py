@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from k8s_execution_client.cli.border import ServerMissing, ServiceBroken, UsageFault, perform, say
+from k8s_execution_client.cli.border import ServiceBroken, UsageFault, perform, say
 from k8s_execution_client.cli.connection import Where, reason_of, settings_of
 from k8s_execution_client.cli.options import Images, Unisolated
 
 if TYPE_CHECKING:
     from k8s_execution.app import Ready
     from k8s_execution.settings import Settings
+    from k8s_execution_client.cli.follow import Interrupts
+    from k8s_simulation.cluster import SimulatedCluster
 
 commands = typer.Typer()
 
@@ -105,57 +107,66 @@ def simulate(
 ) -> None:
     """Run only a simulated cluster, for kubectl and `serve --kubeconfig`; it ends with this process."""
 
-    async def command() -> int:
+    async def command() -> None:
         import tempfile
 
-        try:
-            from k8s_simulation.cluster import ClusterFault, ClusterOptions
-        except ModuleNotFoundError as error:
-            raise ServerMissing from error
+        settings = settings_of(Where(images=tuple(image or ()), allow_unisolated=allow_unisolated), faults=faults)
         with tempfile.TemporaryDirectory(prefix="k8s-simulation-") as folder:
-            options = ClusterOptions(
-                Path(folder), port, tuple(image or ()), faults=faults, allow_unisolated=allow_unisolated
-            )
-            try:
-                return await _simulate(options, kubeconfig)
-            except ClusterFault as fault:
-                raise ServiceBroken(str(fault)) from fault
+            await _simulate(settings, Path(folder), port, kubeconfig)
 
     perform(command)
 
 
-async def _simulate(options: object, kubeconfig: Path | None) -> int:
-    import asyncio
-
+async def _simulate(settings: Settings, folder: Path, port: int, kubeconfig: Path | None) -> None:
+    from k8s_execution.runtime.agent_program import AgentMissing, agent_program
     from k8s_execution_client.cli.follow import Interrupts
-    from k8s_simulation.cluster import ClusterOptions, SimulatedCluster
+    from k8s_simulation.cluster import ClusterFault, ClusterOptions, SimulatedCluster
 
-    assert isinstance(options, ClusterOptions)
     interrupts = Interrupts()
     with interrupts.installed():
-        async with SimulatedCluster(options) as cluster:
-            path = cluster.kubeconfig
-            if kubeconfig is not None:
-                _publish(cluster.kubeconfig, kubeconfig)
-                path = kubeconfig
-            say(f"a simulated cluster answers at {cluster.server}; kubectl --kubeconfig {path.absolute()} get pods -A")
-            print(path.absolute(), flush=True)
-            ended = asyncio.create_task(cluster.wait(), name="cluster")
-            stop = asyncio.create_task(interrupts.next(), name="stop")
-            await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
-                raise ServiceBroken(f"the simulated cluster ended by itself with exit code {ended.result()}")
-            ended.cancel()
-            await asyncio.gather(ended, return_exceptions=True)
-    return 0
+        try:
+            options = ClusterOptions(
+                folder,
+                port,
+                settings.images,
+                agent=await agent_program(settings.agent),
+                faults=settings.faults,
+                allow_unisolated=settings.allow_unisolated,
+            )
+            async with SimulatedCluster(options) as cluster:
+                path = _publish(cluster.kubeconfig, kubeconfig)
+                say(f"a simulated cluster answers at {cluster.server}; kubectl --kubeconfig {path} get pods -A")
+                print(path, flush=True)
+                await _until_stopped(cluster, interrupts)
+        except (AgentMissing, ClusterFault) as fault:
+            raise ServiceBroken(str(fault)) from fault
 
 
-def _publish(source: Path, target: Path) -> None:
-    """Copy the kubeconfig, readable by this user only, whole or not at all."""
+async def _until_stopped(cluster: SimulatedCluster, interrupts: Interrupts) -> None:
+    """Return at a signal. Raises ServiceBroken when the cluster ends before."""
+    import asyncio
+
+    ended = asyncio.create_task(cluster.wait(), name="cluster")
+    stop = asyncio.create_task(interrupts.next(), name="stop")
+    try:
+        await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            raise ServiceBroken(f"the simulated cluster ended by itself with exit code {ended.result()}")
+    finally:
+        for task in (ended, stop):
+            task.cancel()
+        await asyncio.gather(ended, stop, return_exceptions=True)
+
+
+def _publish(source: Path, target: Path | None) -> Path:
+    """Copy the kubeconfig to `target`, readable by this user only, whole or not at all; where it is now."""
     import os
 
+    if target is None:
+        return source
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as output:
         output.write(source.read_bytes())
     partial.replace(target)
+    return target.absolute()

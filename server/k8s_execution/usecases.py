@@ -260,7 +260,7 @@ class UseCases:
                 if execution_id and events and events[-1].execution.phase is Phase.DONE:
                     return
                 if not events:
-                    if await self._is_done(execution_id):
+                    if await self._has_ended(execution_id, position):
                         return
                     await changed.wait()
         finally:
@@ -313,9 +313,12 @@ class UseCases:
             except TimeoutError:
                 pass  # the loop reads once more and answers what there is
 
-    async def _is_done(self, execution_id: str) -> bool:
-        """Whether a watch that was resumed after the last event has nothing to wait for."""
-        return bool(execution_id) and (await self._parts.store.get(execution_id)).phase is Phase.DONE
+    async def _has_ended(self, execution_id: str, sequence: int) -> bool:
+        """Whether an execution is DONE with this event: a watch resumed after it has nothing to wait for."""
+        if not execution_id:
+            return False
+        execution = await self._parts.store.get(execution_id)
+        return execution.phase is Phase.DONE and execution.sequence <= sequence
 
     async def _events(self, execution_id: str, position: int) -> Sequence[StatusEvent]:
         if execution_id:

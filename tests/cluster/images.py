@@ -1,0 +1,190 @@
+"""The container images of the cluster, made from folders and kept in the cache as docker archives.
+
+There is no registry: a root folder becomes a one-layer archive that containerd imports. An archive's name holds a
+sha256 of its recipe, so it is made once. `python:3-slim` has, like the official image, an interpreter and pip and no
+other package. Apart from `node` because nothing here needs a running cluster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cluster import builds, configs, debian
+from cluster.builds import Programs, Say
+from cluster.faults import ClusterFault
+
+LIBRARY = "docker.io/library/"  # what a name without a registry means
+SEARCH_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+COREDNS = "coredns:1.12.4"
+AGENT = "k8s-execution-agent:0.1.0"
+BUILD_AGENT = Path(__file__).resolve().parent.parent.parent / "tools" / "build_agent.py"
+PYTHON_PACKAGES = (
+    "base-files", "base-passwd", "bash", "ca-certificates", "coreutils", "dash", "diffutils", "findutils", "grep",
+    "gzip", "hostname", "libc-bin", "mawk", "procps", "python3", "python3-pip", "sed", "tar", "usr-is-merged",
+)  # fmt: skip
+RECIPES_VERSION = 1  # raise it when a recipe changes in what its words do not show
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+Fill = Callable[[Path], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image: the names it gets, how its root is filled, and the words its cache key is made of."""
+
+    names: tuple[str, ...]
+    fill: Fill
+    recipe: tuple[str, ...]
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    environment: tuple[str, ...] = field(default=(SEARCH_PATH,))
+
+    def key(self) -> str:
+        """A short sha256 of the recipe."""
+        words = [str(RECIPES_VERSION), *self.names, *self.recipe, *self.entrypoint, *self.command, *self.environment]
+        return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
+
+    def archive(self) -> Path:
+        """Where its docker archive is when it is made."""
+        short = self.names[0].rpartition("/")[2].replace(":", "-")
+        return builds.cache_folder() / "images" / f"{short}-{self.key()}.tar"
+
+
+def _one_program(program: Path, name: str) -> Fill:
+    def fill(root: Path) -> None:
+        shutil.copy(program, root / name)
+        (root / name).chmod(0o755)
+
+    return fill
+
+
+def _fill_busybox(root: Path) -> None:
+    """A static busybox with a link for each of its commands."""
+    debian.unpack(("busybox-static", "base-passwd", "base-files", "usr-is-merged"), root)
+    debian.complete(root)
+    program = root / "usr/bin/busybox"
+    listed = subprocess.run([program, "--list-full"], capture_output=True, text=True, check=True).stdout.split()
+    for path in listed:
+        link = root / "usr/bin" / Path(path).name
+        if not link.exists():
+            link.symlink_to("busybox")
+
+
+def _fill_python(root: Path) -> None:
+    """Debian's Python and pip, free to install packages, with its modules compiled: pods cannot write them."""
+    debian.unpack(PYTHON_PACKAGES, root)
+    debian.complete(root)
+    for marker in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
+        marker.unlink()
+    command = ["chroot", str(root), "/usr/bin/python3", "-m", "compileall", "-q", "/usr/lib/python3"]
+    library = next(root.glob("usr/lib/python3.*"), root)
+    subprocess.run([*builds.gently(), *command, f"/usr/lib/{library.name}"], capture_output=True, check=False)
+
+
+def _agent() -> Path:
+    """The service's agent, built by the project's own tool. Raises ClusterFault if it does not build."""
+    done = subprocess.run([sys.executable, BUILD_AGENT], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ClusterFault(f"the agent cannot be built:\n{done.stderr}")
+    return Path(done.stdout.strip())
+
+
+def catalogue(programs: Programs) -> list[Image]:
+    """All images of the cluster. Builds the agent if its sources changed."""
+    agent = _agent()
+    pause, coredns = programs.paths["pause"], programs.paths["coredns"]
+    return [
+        Image((configs.PAUSE_IMAGE,), _one_program(pause, "pause"), (str(pause),), ("/pause",)),
+        Image((LIBRARY + COREDNS,), _one_program(coredns, "coredns"), (str(coredns),), ("/coredns",)),
+        Image((LIBRARY + AGENT,), _one_program(agent, "k8s-execution-agent"), (str(agent),), ("/k8s-execution-agent",)),
+        Image((LIBRARY + "busybox:1",), _fill_busybox, ("busybox-static",), command=("sh",)),
+        Image(
+            (LIBRARY + "python:3-slim", LIBRARY + "python:3"),
+            _fill_python,
+            PYTHON_PACKAGES,
+            command=("python3",),
+            environment=(SEARCH_PATH, "LANG=C.UTF-8"),
+        ),
+    ]
+
+
+def _owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = "root"
+    entry.mtime = 0
+    return entry
+
+
+def _layer(root: Path, destination: Path) -> str:
+    """Pack a root folder, in order and without times; returns the layer's sha256."""
+    with tarfile.open(destination, "w", format=tarfile.GNU_FORMAT) as tar:
+        tar.add(root, ".", filter=_owned_by_root)
+    with destination.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def image_config(image: Image, layer: str) -> bytes:
+    """The image's configuration (OCI image specification, config.md)."""
+    run = {
+        "Env": list(image.environment),
+        "Entrypoint": list(image.entrypoint) or None,
+        "Cmd": list(image.command) or None,
+        "WorkingDir": "/",
+    }
+    machine = os.uname().machine
+    content = {
+        "architecture": ARCHITECTURES.get(machine, machine),
+        "os": "linux",
+        "config": run,
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer}"]},
+    }
+    return json.dumps(content).encode()
+
+
+def write_archive(image: Image, root: Path, destination: Path) -> None:
+    """Write a root folder as a docker archive (the format of `docker save`)."""
+    layer_file = destination.with_suffix(".layer")
+    layer = _layer(root, layer_file)
+    config = image_config(image, layer)
+    config_name, layer_name = f"{hashlib.sha256(config).hexdigest()}.json", f"{layer}/layer.tar"
+    manifest = [{"Config": config_name, "RepoTags": list(image.names), "Layers": [layer_name]}]
+    with tarfile.open(destination, "w") as tar:
+        for name, data in ((config_name, config), ("manifest.json", json.dumps(manifest).encode())):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+        tar.add(layer_file, layer_name)
+    layer_file.unlink()
+
+
+def make(image: Image, say: Say) -> Path:
+    """The image's archive, made if it is not there. Raises ClusterFault if its parts cannot be had."""
+    archive = image.archive()
+    if archive.is_file():
+        return archive
+    with builds.exclusive(archive.with_suffix(".lock")):
+        if not archive.is_file():
+            say(f"making the image {image.names[0]}")
+            with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".making-") as temporary:
+                root = Path(temporary) / "root"
+                root.mkdir(mode=0o755)
+                image.fill(root)
+                write_archive(image, root, Path(temporary) / "image.tar")
+                (Path(temporary) / "image.tar").rename(archive)
+    return archive
+
+
+def make_all(programs: Programs, say: Say) -> list[Path]:
+    """The archives of all images."""
+    return [make(image, say) for image in catalogue(programs)]

@@ -1,0 +1,142 @@
+"""The record of what a cluster has on this machine, written before each step, so that a killed harness leaves a trace.
+
+`up` and `down` of any later harness read it to remove what is left. Mounts and pods are not in it: they live in the
+node's own namespaces and go with its first process. Apart from the harness so that it can be tested without root.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.faults import ClusterFault
+from cluster.layout import SLOTS, Layout
+from cluster.processes import Process
+
+FILE = "state.json"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What there is: the slot, processes in the order of their start, links, control groups, and whether `up` ended."""
+
+    slot: int
+    processes: tuple[Process, ...] = ()
+    links: tuple[str, ...] = ()
+    cgroups: tuple[str, ...] = ()
+    ready: bool = False
+
+    def process(self, name: str) -> Process:
+        """The latest process of this name. Raises ClusterFault if none was started."""
+        for process in reversed(self.processes):
+            if process.name == name:
+                return process
+        raise ClusterFault(f"the cluster has no process {name}")
+
+
+def encode(state: State) -> str:
+    """The state as JSON."""
+    return json.dumps(dataclasses.asdict(state), indent=1)
+
+
+def decode(text: str) -> State:
+    """The state from JSON. Raises ClusterFault if it is none."""
+    try:
+        found = json.loads(text)
+        processes = tuple(Process(str(p["name"]), int(p["pid"]), int(p["started"])) for p in found["processes"])
+        links, cgroups = tuple(map(str, found["links"])), tuple(map(str, found["cgroups"]))
+        return State(int(found["slot"]), processes, links, cgroups, bool(found["ready"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ClusterFault(f"not the state of a cluster: {error!r}") from error
+
+
+def read(folder: Path) -> State | None:
+    """The recorded state of the cluster in `folder`, None if there is none."""
+    try:
+        return decode((folder / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+class Journal:
+    """The state of a running harness; every change is on disk before the method returns."""
+
+    def __init__(self, folder: Path, state: State) -> None:
+        """Begin the record, in `folder`."""
+        self._path = folder / FILE
+        self.state = state
+        folder.mkdir(parents=True, exist_ok=True)
+        self._write(state)
+
+    def _write(self, state: State) -> None:
+        temporary = self._path.with_suffix(".new")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(encode(state))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._path)
+        self.state = state
+
+    def process(self, process: Process) -> None:
+        """A process was started. (Between start and record its environment marks it, see `processes.marked`.)"""
+        self._write(dataclasses.replace(self.state, processes=(*self.state.processes, process)))
+
+    def link(self, name: str) -> None:
+        """A network link is about to be made."""
+        self._write(dataclasses.replace(self.state, links=(*self.state.links, name)))
+
+    def cgroup(self, path: Path) -> None:
+        """A control group is about to be made."""
+        self._write(dataclasses.replace(self.state, cgroups=(*self.state.cgroups, str(path))))
+
+    def ready(self) -> None:
+        """The cluster is up."""
+        self._write(dataclasses.replace(self.state, ready=True))
+
+
+@contextmanager
+def machine_lock(root: Path) -> Iterator[None]:
+    """Only one harness of the machine chooses a slot at a time."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def cluster_lock(root: Path, name: str) -> Iterator[None]:
+    """Only one harness works on a cluster at a time; the lock ends with its process. Raises ClusterFault if taken."""
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / f".{name}.lock"
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ClusterFault(f"another command is working on the cluster {name} right now") from error
+        yield
+
+
+def names(root: Path) -> list[str]:
+    """The clusters that have a record."""
+    return sorted(p.parent.name for p in root.glob(f"*/{FILE}"))
+
+
+def free_slot(root: Path) -> int:
+    """The lowest slot that no recorded cluster holds. Raises ClusterFault if all are taken."""
+    taken = {state.slot for name in names(root) if (state := read(root / name)) is not None}
+    for slot in range(SLOTS):
+        if slot not in taken:
+            return slot
+    raise ClusterFault(f"{SLOTS} clusters run already; remove one: python -m cluster down --name …")
+
+
+def layout_of(name: str, root: Path) -> Layout | None:
+    """The layout of a recorded cluster."""
+    state = read(root / name)
+    return None if state is None else Layout(name, state.slot, root)

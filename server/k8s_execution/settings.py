@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from typing import Any
 PREFIX = "K8S_EXECUTION_"
 CLIENT_NAMES = frozenset({"K8S_EXECUTION_SERVER"})
 SHOWN_INSTEAD_OF_SECRETS = "(hidden)"
+SERVICE_LINK = re.compile(r"K8S_EXECUTION_(?:SERVICE_(?:HOST|PORT)(?:_.*)?|PORT(?:_.*)?)")
+"""What the kubelet sets in every pod of a namespace that has a Service called `k8s-execution` (enableServiceLinks)."""
+IS_SERVICE_LINK = "Kubernetes sets this for a Service of that name; switch it off with enableServiceLinks: false"
 
 
 class SettingsError(Exception):
@@ -104,19 +108,20 @@ class Settings:
 
         Raises SettingsError with every problem at once.
         """
-        given = dict(_read_env_file(Path(".env")))
+        problems: list[str] = []
+        given = dict(_read_env_file(Path(".env"), problems))
         given.update(os.environ if environment is None else environment)
-        problems = _unknown(given)
+        problems += _unknown(given)
         values: dict[str, Any] = {}
         for name, source in SOURCES.items():
             text = given.get(source.name, "")
             if text == "":
                 continue
             try:
-                values[name] = source.read(text)
+                values[name] = _refuse_service_link(source.read)(text)
             except ValueError as wrong:
                 shown = SHOWN_INSTEAD_OF_SECRETS if source.secret else text[:80]
-                problems.append(f"{source.name}={shown!r} {wrong}{_hint(source.name, text)}")
+                problems.append(f"{source.name}={shown!r} {wrong}")
         if problems:
             raise SettingsError("; ".join(problems))
         return replace(Settings(**values), **{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]  # names are checked by replace
@@ -158,18 +163,26 @@ SOURCES: Mapping[str, _Source] = {
 
 def _unknown(given: Mapping[str, str]) -> list[str]:
     known = {s.name for s in SOURCES.values()} | CLIENT_NAMES
-    problems: list[str] = []
-    for name in sorted(given):
-        if name.startswith(PREFIX) and name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            problems.append(f"{name} is no setting of this service{f'; did you mean {close[0]}?' if close else ''}")
-    return problems
+    unknown = sorted(name for name in given if name.startswith(PREFIX) and name not in known)
+    return [f"{name} is no setting of this service{_way_out(name, known)}" for name in unknown]
 
 
-def _hint(name: str, text: str) -> str:
-    if text.startswith("tcp://"):
-        return f" ({name} looks like a service link that Kubernetes sets; use enableServiceLinks: false)"
-    return ""
+def _way_out(name: str, known: Collection[str]) -> str:
+    if SERVICE_LINK.fullmatch(name):
+        return f"; {IS_SERVICE_LINK}"
+    close = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _refuse_service_link(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """No setting has such a value, and those that take any text would fail later, far from the cause."""
+
+    def checked(text: str) -> Any:
+        if text.startswith(("tcp://", "udp://")):
+            raise ValueError(IS_SERVICE_LINK)
+        return read(text)
+
+    return checked
 
 
 def _plain(value: object) -> str:
@@ -178,15 +191,23 @@ def _plain(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _read_env_file(path: Path) -> Mapping[str, str]:
-    """`NAME=value` lines; blank lines and `#` comments are passed over, surrounding quotes are taken off."""
+def _read_env_file(path: Path, problems: list[str]) -> Mapping[str, str]:
+    """`NAME=value` lines; blank lines and `#` comments are passed over, quotes around a value are taken off."""
     try:
-        text = path.read_text()
-    except OSError:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError):  # some name a virtual environment so
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{path} cannot be read: {error}")
         return {}
     values: dict[str, str] = {}
     for line in text.splitlines():
         name, sign, value = line.strip().removeprefix("export ").partition("=")
         if sign and not name.startswith("#"):
-            values[name.strip()] = value.strip().strip("\"'")
+            values[name.strip()] = _unquoted(value.strip())
     return values
+
+
+def _unquoted(value: str) -> str:
+    quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in {"'", '"'}
+    return value[1:-1] if quoted else value

@@ -1,0 +1,199 @@
+"""Settings: where they come from, and that whatever is wrong is told at once, with the way out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from k8s_execution.settings import CLIENT_NAMES, SOURCES, Settings, SettingsError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, where `.env` would be looked for."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def problem(**environment: str) -> str:
+    """What is said of a wrong environment."""
+    with pytest.raises(SettingsError) as refused:
+        Settings.load({}, environment)
+    return str(refused.value)
+
+
+def test_nothing_given_is_the_defaults() -> None:
+    """Those of the contract's old names among them."""
+    settings = Settings.load({}, {})
+    assert settings == Settings()
+    assert (settings.namespace_prefix, settings.ttl_minutes, settings.timeout_minutes) == ("quality-fabric", 60, 30)
+    assert settings.max_environments == 10
+
+
+def test_flags_win_over_environment_over_env_file(folder: Path) -> None:
+    """An unset flag (None) wins over nothing, an empty value is none."""
+    (folder / ".env").write_text("K8S_TTL_MINUTES=1\nDEFAULT_TIMEOUT_MINUTES=2\nMAX_CONCURRENT_ENVIRONMENTS=3\n")
+    environment = {"DEFAULT_TIMEOUT_MINUTES": "4", "MAX_CONCURRENT_ENVIRONMENTS": "5", "SERVICE_NAME": ""}
+    settings = Settings.load({"max_environments": 6, "ttl_minutes": None}, environment)
+    assert (settings.ttl_minutes, settings.timeout_minutes, settings.max_environments) == (1, 4, 6)
+    assert settings.service_name == Settings().service_name
+
+
+def test_the_process_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where none is given."""
+    for name in SOURCES.values():
+        monkeypatch.delenv(name.name, raising=False)
+    monkeypatch.setenv("K8S_EXECUTION_QUEUE_LIMIT", "7")
+    assert Settings.load({}).queue_limit == 7
+
+
+def test_an_env_file_may_have_comments_quotes_and_exports(folder: Path) -> None:
+    """As shells and other tools write it; names of others are theirs."""
+    (folder / ".env").write_text(
+        "# SERVICE_NAME=no\n\n  export SERVICE_NAME = 'a name' \nK8S_NAMESPACE_PREFIX=\"qf\"\n"
+        "K8S_EXECUTION_DNS_CIDRS=10.0.0.1/32, 10.0.0.2/32\nPOSTGRES_PASSWORD=x\nno sign\n"
+        "K8S_EXECUTION_INSTALLATION='a\n"
+    )
+    settings = Settings.load({}, {})
+    assert (settings.service_name, settings.namespace_prefix) == ("a name", "qf")
+    assert settings.dns_cidrs == ("10.0.0.1/32", "10.0.0.2/32")
+    assert settings.installation == "'a"
+
+
+def test_a_folder_called_env_is_no_env_file(folder: Path) -> None:
+    """Some name a virtual environment so."""
+    (folder / ".env").mkdir()
+    assert Settings.load({}, {}) == Settings()
+
+
+def test_an_env_file_that_is_no_text_is_told(folder: Path) -> None:
+    """With its name."""
+    (folder / ".env").write_bytes(b"SERVICE_NAME=\xff\n")
+    assert problem().startswith(".env cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("K8S_EXECUTION_QUEUE_LIMT", "K8S_EXECUTION_QUEUE_LIMIT"),
+        ("K8S_EXECUTION_DATA_DIR", "K8S_EXECUTION_DATA"),
+        ("K8S_EXECUTION_LOGLEVEL", "K8S_EXECUTION_LOG_LEVEL"),
+        ("K8S_EXECUTION_SERVR", "K8S_EXECUTION_SERVER"),
+    ],
+)
+def test_a_misspelt_name_is_told_with_the_right_one(name: str, meant: str) -> None:
+    """A setting that is passed over in silence is worse than none."""
+    assert problem(**{name: "1"}) == f"{name} is no setting of this service; did you mean {meant}?"
+
+
+def test_a_misspelt_name_in_the_env_file_is_told(folder: Path) -> None:
+    """There too."""
+    (folder / ".env").write_text("K8S_EXECUTION_TEMPLATE=x\n")
+    assert "did you mean K8S_EXECUTION_TEMPLATES?" in problem()
+
+
+def test_a_name_like_no_other_is_told_without_a_guess() -> None:
+    """No suggestion is better than a wrong one."""
+    assert problem(K8S_EXECUTION_ZZZZZZZZZZZZZZZZZZZZZZZZ="1").endswith("is no setting of this service")
+
+
+def test_the_clients_names_are_known() -> None:
+    """One shell may hold both."""
+    assert Settings.load({}, dict.fromkeys(CLIENT_NAMES, "x")) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("K8S_EXECUTION_PORT", "tcp://10.0.0.1:50051"),
+        ("K8S_EXECUTION_SERVICE_HOST", "10.0.0.1"),
+        ("K8S_EXECUTION_SERVICE_PORT", "50051"),
+        ("K8S_EXECUTION_SERVICE_PORT_GRPC", "50051"),
+        ("K8S_EXECUTION_PORT_50051_TCP_ADDR", "10.0.0.1"),
+        ("K8S_EXECUTION_GRPC_ADDRESS", "tcp://10.0.0.1:50051"),
+        ("K8S_EXECUTION_QUEUE_LIMIT", "tcp://10.0.0.1:50051"),
+    ],
+)
+def test_what_kubernetes_sets_for_services_is_told_so(name: str, value: str) -> None:
+    """By name or by value; with the field of the pod that switches it off."""
+    assert "enableServiceLinks: false" in problem(**{name: value})
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "1.5", "١", "1 "])
+def test_a_number_that_is_none_is_told(value: str) -> None:
+    """With name, value and rule."""
+    assert problem(K8S_TTL_MINUTES=value) == f"K8S_TTL_MINUTES={value!r} must be a whole number"
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"), [("true", True), ("1", True), ("Yes", True), ("false", False), ("NO", False)]
+)
+def test_a_switch_is_read(value: str, meant: bool) -> None:
+    """In the usual spellings."""
+    assert Settings.load({}, {"K8S_EXECUTION_ALLOW_UNISOLATED": value}).allow_unisolated is meant
+
+
+def test_a_switch_that_is_none_is_told() -> None:
+    """With the rule."""
+    assert "must be true or false" in problem(K8S_EXECUTION_ALLOW_UNISOLATED="maybe")
+
+
+def test_a_list_of_numbers_is_read() -> None:
+    """Commas between them."""
+    assert Settings.load({}, {"K8S_EXECUTION_DNS_PORTS": "53, 5353"}).dns_ports == (53, 5353)
+
+
+def test_all_problems_are_told_at_once(folder: Path) -> None:
+    """Whatever their kind and source."""
+    (folder / ".env").write_text("K8S_EXECUTION_DNS_PORTS=x\n")
+    told = problem(K8S_TTL_MINUTES="x", K8S_EXECUTION_QUEUE_LIMT="1", K8S_EXECUTION_ALLOW_UNISOLATED="?").split("; ")
+    named = {found.group() for part in told if (found := re.match(r"[A-Z0-9_]+(?==| is)", part))}
+    assert named == {
+        "K8S_TTL_MINUTES", "K8S_EXECUTION_QUEUE_LIMT", "K8S_EXECUTION_ALLOW_UNISOLATED", "K8S_EXECUTION_DNS_PORTS"
+    }  # fmt: skip
+
+
+def test_a_home_in_a_path_is_meant() -> None:
+    """`~` in a file is not opened by any shell."""
+    assert Settings.load({}, {"K8S_EXECUTION_DATA": "~/x"}).data == Path.home() / "x"
+
+
+def test_the_data_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """XDG Base Directory Specification."""
+    monkeypatch.setenv("XDG_DATA_HOME", "/somewhere")
+    assert Settings.load({}, {}).data == Path("/somewhere/k8s-execution")
+
+
+def test_secrets_are_never_shown() -> None:
+    """Neither in the listing nor in a problem."""
+    key = "ab" * 32
+    shown = dict(Settings.load({}, {"K8S_EXECUTION_KEY": key}).shown())
+    assert shown["K8S_EXECUTION_KEY"] == "(hidden)"
+    assert key not in str(shown)
+    assert dict(Settings().shown())["K8S_EXECUTION_KEY"] == ""
+    assert "hunter22" not in problem(K8S_EXECUTION_KEY="tcp://hunter22")
+
+
+def test_every_source_is_a_field() -> None:
+    """And all names differ."""
+    assert set(SOURCES) <= {f.name for f in fields(Settings)}
+    assert len({s.name for s in SOURCES.values()}) == len(SOURCES)
+
+
+def test_the_example_file_lists_the_same_names() -> None:
+    """`.env.example` is the reference; each name once."""
+    text = (REPOSITORY / ".env.example").read_text()
+    names = re.findall(r"^(?:# )?([A-Z0-9_]+)=", text, re.MULTILINE)
+    assert sorted(names) == sorted({s.name for s in SOURCES.values()} | CLIENT_NAMES)
+    assert len(names) == len(set(names))
+
+
+def test_the_example_file_shows_the_defaults(folder: Path) -> None:
+    """Used as it is, it changes nothing."""
+    (folder / ".env").write_text((REPOSITORY / ".env.example").read_text())
+    assert Settings.load({}, {}) == Settings()

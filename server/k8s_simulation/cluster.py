@@ -60,10 +60,7 @@ class SimulatedCluster:
             self._process = await spawn(self._command(ready), output)
         try:
             async with asyncio.timeout(patience):
-                while not ready.exists():
-                    if self._process.returncode is not None:
-                        raise ClusterFault(f"the simulated cluster ended at once:\n{self._tail()}")
-                    await asyncio.sleep(0.02)
+                await self._until_ready(ready)
         except TimeoutError as error:
             await self.stop()
             raise ClusterFault(f"the simulated cluster is not ready after {patience} s:\n{self._tail()}") from error
@@ -71,6 +68,12 @@ class SimulatedCluster:
             await self.stop()
             raise
         self.server = str(json.loads(ready.read_text(encoding="utf-8"))["server"])
+
+    async def _until_ready(self, ready: Path) -> None:
+        while not ready.exists():
+            if self._process is None or self._process.returncode is not None:
+                raise ClusterFault(f"the simulated cluster ended at once:\n{self._tail()}")
+            await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
         """End the cluster and all its pods. May be called twice."""

@@ -37,6 +37,9 @@ from k8s_simulation.faults import FaultBook, StuckFinalizer, matches
 _RETRY_SECONDS = (0.01, 5.0)  # between attempts to create refused pods, first and last
 
 
+_HELD_SECONDS = 0.5  # until a finalizer that a fault holds is tried again
+
+
 class JobController:
     """Creates pods, counts them, ends Jobs."""
 
@@ -61,13 +64,12 @@ class JobController:
         if job is None:
             self._backoff.clear(key)
             self._not_before.pop(key, None)
-            self._release_orphans(key)
-            return None
+            return _HELD_SECONDS if not self._release_orphans(key) else None
         pods = owned_by(self._registry.storage.objects(PODS, key[0]), uid_of(job))
         if is_deleting(job) or _is_over(job):
-            for pod in pods:
-                self._release(pod)
-            return None if is_deleting(job) else self._expire(ref, job)
+            held = [p for p in pods if not self._release(p)]
+            expiry = None if is_deleting(job) else self._expire(ref, job)
+            return _sooner(expiry, _HELD_SECONDS if held else None)
         now = self._registry.clock()
         verdict = judge(job, tally(job, pods), now)
         delay: float | None = None
@@ -77,15 +79,18 @@ class JobController:
             for pod in tally(job, pods).active:
                 self._delete_pod(job, pod)
         pods = owned_by(self._registry.storage.objects(PODS, key[0]), uid_of(job))
-        self._write_status(ref, job, tally(job, pods), verdict)
-        return _sooner(delay, self._deadline(job) if verdict is None else None)
+        held = self._write_status(ref, job, tally(job, pods), verdict)
+        deadline = self._deadline(job) if verdict is None else None
+        return _sooner(delay, deadline, _HELD_SECONDS if held else None)
 
-    def _release_orphans(self, key: Key) -> None:
-        """Pods of a Job that is gone (deleted with Orphan) need no tracking any more."""
+    def _release_orphans(self, key: Key) -> bool:
+        """Pods of a Job that is gone (deleted with Orphan) need no tracking any more; False if a fault holds one."""
+        released = True
         for pod in list(self._registry.storage.objects(PODS, key[0])):
             owner = next((o for o in meta(pod).get("ownerReferences") or [] if o.get("kind") == "Job"), None)
             if owner is not None and owner.get("name") == key[1]:
-                self._release(pod)
+                released = self._release(pod) and released
+        return released
 
     def _deadline(self, job: Object) -> float | None:
         seconds, started = spec_of(job).get("activeDeadlineSeconds"), seconds_of(status_of(job).get("startTime"))
@@ -155,10 +160,10 @@ class JobController:
             self._registry.modify(ref_of(PODS, pod), without)
         return True
 
-    def _write_status(self, ref: Ref, job: Object, counted: Tally, verdict: Verdict | None) -> None:
+    def _write_status(self, ref: Ref, job: Object, counted: Tally, verdict: Verdict | None) -> bool:
         """Count the pods that have ended, let them go, and say how the Job is.
 
-        What a fault holds back stays in uncountedTerminatedPods and is counted when it goes.
+        What a fault holds back stays in uncountedTerminatedPods and is counted when it goes; True if there is some.
         """
         held: dict[str, list[str]] = {"succeeded": [], "failed": []}
         for name, pods in (("succeeded", counted.new_succeeded), ("failed", counted.new_failed)):
@@ -178,6 +183,7 @@ class JobController:
             self._recorder.normal(job, "Completed", "Job completed")
         elif over and verdict is not None:
             self._recorder.warning(job, verdict.reason, verdict.message)
+        return any(held.values())
 
     def _expire(self, ref: Ref, job: Object) -> float | None:
         ttl = spec_of(job).get("ttlSecondsAfterFinished")

@@ -12,8 +12,8 @@ import pytest
 
 from k8s_simulation import faults
 from k8s_simulation.controlplane import ControlPlane
-from support.kubeapi import Kube, path
-from support.kubeobjects import configmap, has_condition, pod, quota
+from support.kubeapi import MERGE_PATCH, Kube, path
+from support.kubeobjects import configmap, has_condition, job, pod, quota
 
 SCRIPT = "/simulation/faults"
 
@@ -123,6 +123,21 @@ async def test_without_its_service_account_a_namespace_takes_no_pods(plane: Cont
     await kube.created({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "late"}})
     reply = await kube.create(pod("late", "true"))
     assert 'error looking up service account late/default: serviceaccount "default" not found' in reply.message
+
+
+async def test_a_held_finalizer_keeps_a_job_from_ending(kube: Kube, namespace: str) -> None:
+    await kube.request("PUT", SCRIPT, [{"kind": "StuckFinalizer"}])
+    await kube.created(job(namespace, "true"))
+    await kube.until("jobs", namespace, "j", lambda o: o["status"].get("active") == 1)
+    [one] = await kube.items("pods", namespace)
+    address = path("pods", namespace, one["metadata"]["name"], "status")
+    await kube.request("PATCH", address, {"status": {"phase": "Succeeded"}}, content_type=MERGE_PATCH)
+    found = await kube.until("jobs", namespace, "j", has_condition("SuccessCriteriaMet"))
+    assert found["status"]["uncountedTerminatedPods"] == {"succeeded": [one["metadata"]["uid"]]}
+    assert "succeeded" not in found["status"]
+    await kube.request("DELETE", SCRIPT)
+    found = await kube.until("jobs", namespace, "j", has_condition("Complete"))
+    assert found["status"]["succeeded"] == 1
 
 
 async def test_a_stuck_namespace_says_why_and_goes_when_the_fault_does(kube: Kube, namespace: str) -> None:

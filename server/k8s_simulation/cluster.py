@@ -70,7 +70,7 @@ class SimulatedCluster:
         self.server = str(json.loads(ready.read_text(encoding="utf-8"))["server"])
 
     async def _until_ready(self, ready: Path) -> None:
-        while not ready.exists():
+        while not _is_there(ready):
             if self._process is None or self._process.returncode is not None:
                 raise ClusterFault(f"the simulated cluster ended at once:\n{self._tail()}")
             await asyncio.sleep(0.02)
@@ -111,3 +111,7 @@ class SimulatedCluster:
     def _tail(self) -> str:
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
         return "\n".join(text.splitlines()[-20:])
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists()  # one system call on a local file, not worth a thread

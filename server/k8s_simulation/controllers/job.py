@@ -67,9 +67,9 @@ class JobController:
             return _HELD_SECONDS if not self._release_orphans(key) else None
         pods = owned_by(self._registry.storage.objects(PODS, key[0]), uid_of(job))
         if is_deleting(job) or _is_over(job):
-            held = [p for p in pods if not self._release(p)]
+            kept = [p for p in pods if not self._release(p)]
             expiry = None if is_deleting(job) else self._expire(ref, job)
-            return _sooner(expiry, _HELD_SECONDS if held else None)
+            return _sooner(expiry, _HELD_SECONDS if kept else None)
         now = self._registry.clock()
         verdict = judge(job, tally(job, pods), now)
         delay: float | None = None

@@ -59,7 +59,7 @@ class PodCollector:
         tail = await self._output_tail(pod, status.output_bytes, masker)
         found = await collect.FileFetcher(self._exec, self._archive, execution.id, key).fetch(pod, step)
         cases, unread, others = await asyncio.get_running_loop().run_in_executor(
-            self._executor, _parse, found.reports, masker
+            self._executor, _parse, found.reports, masker, key.name
         )
         return Collected(
             record=status.record,
@@ -92,14 +92,17 @@ class PodCollector:
         return shown[-TAIL_BYTES:].decode("utf-8", "replace").strip("\n")
 
 
-def _parse(reports: dict[str, bytes], masker: Masker) -> tuple[list[TestCase], list[str], int]:
-    """Cases of all reports by name, a sentence for each that cannot be read, and how many are of another kind."""
+def _parse(reports: dict[str, bytes], masker: Masker, step: str) -> tuple[list[TestCase], list[str], int]:
+    """Cases of all reports by name, a sentence for each that cannot be read, and how many are of another kind.
+
+    Their suite is the plan's, the step that reported them: what a report calls a suite (`pytest`) says nothing here.
+    """
     cases: list[TestCase] = []
     unread: list[str] = []
     others = 0
     for name in sorted(reports):
         try:
-            cases += [_masked(case, masker) for case in junit.parse(reports[name])]
+            cases += [_masked(case, masker, step) for case in junit.parse(reports[name])]
         except junit.NotJUnit:
             others += 1
         except ValueError as error:
@@ -107,9 +110,10 @@ def _parse(reports: dict[str, bytes], masker: Masker) -> tuple[list[TestCase], l
     return cases, unread, others
 
 
-def _masked(case: TestCase, masker: Masker) -> TestCase:
+def _masked(case: TestCase, masker: Masker, step: str) -> TestCase:
     return replace(
         case,
+        suite=step,
         name=masker.mask_text(case.name),
         message=masker.mask_text(case.message),
         details=masker.mask_text(case.details),

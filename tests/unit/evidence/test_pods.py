@@ -124,6 +124,7 @@ async def test_a_step_through_the_real_agent(agent: Path, tmp_path: Path, execut
     )
     assert (collected.output_tail, collected.reports, collected.gaps) == ("hello\n***", 2, ())
     assert count(collected.result.cases).failed == 2
+    assert {case.suite for case in collected.result.cases} == {"unit"}  # the plan's suite, not the report's
     assert {a.path.removeprefix("steps/suite-unit-0-1/") for a in collected.result.artifacts} == {
         "reports/x.xml", "reports/tests/j.xml", "artifacts/a.png",
     }  # fmt: skip

@@ -17,6 +17,8 @@ from typing import Any
 
 PREFIX = "K8S_EXECUTION_"
 CLIENT_NAMES = frozenset({"K8S_EXECUTION_SERVER"})
+AGENT_NAMES = frozenset({"K8S_EXECUTION_STEP", "K8S_EXECUTION_SHARED"})
+"""Set inside step pods, where a suite may well start a service of its own."""
 SHOWN_INSTEAD_OF_SECRETS = "(hidden)"
 SERVICE_LINK = re.compile(r"K8S_EXECUTION_(?:SERVICE_(?:HOST|PORT)(?:_.*)?|PORT(?:_.*)?)")
 """What the kubelet sets in every pod of a namespace that has a Service called `k8s-execution` (enableServiceLinks)."""
@@ -162,7 +164,7 @@ SOURCES: Mapping[str, _Source] = {
 
 
 def _unknown(given: Mapping[str, str]) -> list[str]:
-    known = {s.name for s in SOURCES.values()} | CLIENT_NAMES
+    known = {s.name for s in SOURCES.values()} | CLIENT_NAMES | AGENT_NAMES
     unknown = sorted(name for name in given if name.startswith(PREFIX) and name not in known)
     return [f"{name} is no setting of this service{_way_out(name, known)}" for name in unknown]
 

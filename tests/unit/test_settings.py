@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from k8s_execution.settings import CLIENT_NAMES, SOURCES, Settings, SettingsError
+from k8s_execution.settings import AGENT_NAMES, CLIENT_NAMES, SOURCES, Settings, SettingsError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -102,9 +102,9 @@ def test_a_name_like_no_other_is_told_without_a_guess() -> None:
     assert problem(K8S_EXECUTION_ZZZZZZZZZZZZZZZZZZZZZZZZ="1").endswith("is no setting of this service")
 
 
-def test_the_clients_names_are_known() -> None:
-    """One shell may hold both."""
-    assert Settings.load({}, dict.fromkeys(CLIENT_NAMES, "x")) == Settings()
+def test_the_names_of_client_and_agent_are_known() -> None:
+    """One shell may hold the client's, a step's pod holds the agent's."""
+    assert Settings.load({}, dict.fromkeys(CLIENT_NAMES | AGENT_NAMES, "x")) == Settings()
 
 
 @pytest.mark.parametrize(

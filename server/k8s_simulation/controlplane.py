@@ -166,7 +166,10 @@ def _bootstrap(registry: Registry) -> None:
             "namespace": "default",
             "labels": {"component": "apiserver", "provider": "kubernetes"},
         },
-        "spec": {"ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}]},
+        "spec": {
+            "clusterIP": "10.96.0.1",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}],
+        },
     }
     registry.create(SERVICES, service)
     default = {"storageclass.kubernetes.io/is-default-class": "true"}

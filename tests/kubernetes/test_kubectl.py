@@ -99,9 +99,9 @@ async def test_wait_and_rollout_status_return(kubectl: Kubectl, kube: Kube, name
 
 
 async def test_logs_follow_and_exec(kubectl: Kubectl, kube: Kube, namespace: str) -> None:
-    await kube.created(pod(namespace, "sh", "-c", "echo hello; sleep 2"))
+    await kube.created(pod(namespace, "sh", "-c", "echo hello; until [ -e /tmp/stop ]; do sleep 0.05; done"))
     await kube.until("pods", namespace, "p", phase("Running"))
-    result = await kubectl("exec", "-i", "p", "--", "sh", "-c", "cat; exit 4", stdin="in")
+    result = await kubectl("exec", "-i", "p", "--", "sh", "-c", "cat; touch /tmp/stop; exit 4", stdin="in")
     assert (result.code, result.out) == (4, "in")
     assert (await kubectl("logs", "-f", "p")).out == "hello\n"
 

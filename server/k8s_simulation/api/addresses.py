@@ -21,8 +21,8 @@ class ServiceAddresses:
 
     def __init__(self, storage: Storage) -> None:
         """Follow the removal of Services to free their addresses."""
-        self._taken: set[str] = {str(NETWORK[1])}  # the first belongs to the API server's own Service
-        self._next = 2
+        self._taken: set[str] = set()
+        self._next = 2  # the first belongs to the API server's own Service, which asks for it
         self._next_port = _FIRST_NODE_PORT
         storage.subscribe(SERVICES, self._free)
 

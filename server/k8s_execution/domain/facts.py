@@ -75,7 +75,6 @@ class PodFact:
     scheduling_message: str = ""
     ready: bool = False
     deleting: bool = False
-    ran_as: str = ""
     containers: tuple[ContainerFact, ...] = ()
 
     def container(self, name: str) -> ContainerFact | None:

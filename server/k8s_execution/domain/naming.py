@@ -24,7 +24,6 @@ LABEL_APPLICATION = "k8s-execution.maestro/application"
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "k8s-execution"
 ANNOTATION_EXPIRES_AT = "k8s-execution.maestro/expires-at"
-ANNOTATION_RAN_AS = "k8s-simulation/ran-as"
 RESERVED_PREFIXES = ("k8s-execution.maestro/", "k8s-simulation/", "kubernetes.io/", "k8s.io/")
 
 AGENT_INIT_CONTAINER = "agent"

@@ -202,7 +202,8 @@ def _with_images(execution: Execution, observed: Observed) -> Execution:
     for pod in observed.pods:
         for container in pod.containers:
             if container.image_id:
-                known[container.image] = ResolvedImage(container.image, container.image_id, pod.ran_as)
+                digest, _, ran_as = container.image_id.partition("#")  # simulated nodes say what really ran
+                known[container.image] = ResolvedImage(container.image, digest, ran_as)
     return replace(execution, images=tuple(known[ref] for ref in sorted(known)))
 
 

@@ -80,7 +80,6 @@ def pod(raw: Raw) -> PodFact:
         scheduling_message="" if _is_true(scheduled) else _text(scheduled, "message"),
         ready=_is_true(conditions.get("Ready", _EMPTY)),
         deleting=_deleting(metadata),
-        ran_as=_text(_map(metadata, "annotations"), naming.ANNOTATION_RAN_AS),
         containers=(
             *_containers(spec, "initContainers", status, "initContainerStatuses", ContainerKind.INIT),
             *_containers(spec, "containers", status, "containerStatuses", ContainerKind.MAIN),

@@ -26,7 +26,6 @@ POD: dict[str, Any] = {
         "uid": "u1",
         "creationTimestamp": "2026-11-24T09:00:00Z",
         "labels": LABELS,
-        "annotations": {"k8s-simulation/ran-as": "/usr/bin/python3"},
         "ownerReferences": [{"kind": "Job", "name": "suite-api-x", "uid": "j1", "controller": True}],
     },
     "spec": {
@@ -75,7 +74,7 @@ def test_a_pod_of_a_step() -> None:
     assert (fact.namespace, fact.name, fact.uid, fact.execution_id) == ("n", "suite-api-x-abcde", "u1", "e1")
     assert (fact.step_kind, fact.step, fact.shard, fact.attempt) == ("SUITE", "api", 2, 3)
     assert (fact.job, fact.node, fact.phase, fact.created_at) == ("suite-api-x", "node-1", "Running", NINE)
-    assert (fact.scheduled, fact.ready, fact.deleting, fact.ran_as) == (True, False, False, "/usr/bin/python3")
+    assert (fact.scheduled, fact.ready, fact.deleting) == (True, False, False)
     assert [c.name for c in fact.containers] == ["agent", "step", "collector"]
 
 

@@ -1,0 +1,156 @@
+"""Log path against `curl -N` on the same kind of log URL: lines a second from the first line to the last.
+
+Two ways to read a container that prints LINES lines of 120 bytes flat out on a simulated cluster, in turn, ROUNDS
+times: (a) through the service (log reader → journal → StreamLogs → a gRPC client that counts), (b) `curl -N` on
+.../pods/NAME/log?follow=true&timestamps=true of an ordinary pod. Both are fed by the same node, which sets the pace.
+The node rotates no log here: who is slower than the printer would lose lines to rotation on either way.
+Prints JSON with medians and the ratio; lines are numbered, so a lost or doubled one
+ends the benchmark.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import yaml
+from google.protobuf import json_format
+from startup import wait_for
+
+from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_service_pb2, execution_service_pb2_grpc
+
+LINES, ROUNDS, TARGET = 400_000, 3, 0.8
+TOOLS = Path(sys.executable).parent
+PRINTER = (
+    "import sys\n"
+    f"for start in range(0, {LINES}, 1000):\n"
+    "    sys.stdout.write(''.join(f'{n:09d} ' + 'x' * 109 + chr(10) for n in range(start, start + 1000)))\n"
+    "sys.stdout.flush()\n"
+)
+COMMAND = ["python", "-c", PRINTER]
+
+
+def plan() -> dict[str, Any]:
+    """A CUSTOM suite of the printer."""
+    suite = {"name": "loud", "type": "CUSTOM", "image": "python:3-slim", "command": COMMAND, "timeout": "5m"}
+    return {"test_plan": {"source": {"image": {}}, "suites": [suite]}, "policy": {"timeout": "6m"}}
+
+
+async def through_the_service(address: str) -> float:
+    """Lines a second that a gRPC client gets."""
+    async with grpc.aio.insecure_channel(address, options=[("grpc.max_receive_message_length", 64 << 20)]) as channel:
+        stub: Any = execution_service_pb2_grpc.ExecutionServiceStub(channel)
+        request = json_format.ParseDict(plan(), execution_service_pb2.ExecuteRequest())
+        execution_id = (await stub.Execute(request)).execution.id
+        following = execution_service_pb2.StreamLogsRequest(execution_id=execution_id, follow=True, containers=["step"])
+        expected, first, last = 0, 0.0, 0.0
+        async for answer in stub.StreamLogs(following):
+            if answer.batch.HasField("gap"):
+                raise SystemExit(f"a gap after line {expected}: {answer.batch.gap}")
+            lines = answer.batch.lines
+            if lines and (int(lines[0].text[:9]), int(lines[-1].text[:9])) != (expected, expected + len(lines) - 1):
+                raise SystemExit(f"line {expected} is not where it should be: {lines[0].text[:20]}")
+            expected += len(lines)
+            last = time.monotonic() if lines else last
+            first = first or last
+        if expected != LINES:
+            status = await stub.Status(execution_service_pb2.StatusRequest(execution_id=execution_id))
+            raise SystemExit(f"{expected} of {LINES} lines came: {status.execution}")
+        return LINES / (last - first)
+
+
+def through_curl(kubeconfig: Path, folder: Path, number: int) -> float:
+    """Lines a second that curl gets of an ordinary pod."""
+    name = f"loud-{number}"
+    container = {"name": "c", "image": "python:3-slim", "command": COMMAND}
+    spec = {"restartPolicy": "Never", "containers": [container]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+    kubectl = [str(TOOLS / "kubectl"), "--kubeconfig", str(kubeconfig)]
+    subprocess.run(
+        [*kubectl, "create", "-f", "-"], input=json.dumps(pod).encode(), check=True, stdout=subprocess.DEVNULL
+    )
+    config = yaml.safe_load(kubeconfig.read_text())
+    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+    authority = folder / "ca.crt"
+    authority.write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
+    url = f"{cluster['server']}/api/v1/namespaces/default/pods/{name}/log?follow=true&timestamps=true"
+    output = folder / "curl.out"
+    command = [
+        "curl",
+        "-N",
+        "-sS",
+        "--fail",
+        "--cacert",
+        str(authority),
+        "-H",
+        f"Authorization: Bearer {user['token']}",
+    ]
+    command += ["-o", str(output), "-w", "%{time_starttransfer} %{time_total}", url]
+    for _ in range(200):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            break
+        time.sleep(0.05)  # the container has not started yet
+    begin, end = map(float, done.stdout.split())
+    counted = output.read_bytes().count(b"\n")
+    if counted != LINES:
+        raise SystemExit(f"curl got {counted} of {LINES} lines")
+    subprocess.run([*kubectl, "delete", "pod", name, "--grace-period=0", "--force"], check=True, capture_output=True)
+    return LINES / (end - begin)
+
+
+@contextlib.contextmanager
+def running(command: list[str], ready: Path) -> Any:
+    """A process until the block ends, from its ready file on."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(ready, process)
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def main() -> int:
+    """Measure in turn and print; the exit code tells whether the target is met."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        kubeconfig, cluster_ready, ready = folder / "kubeconfig", folder / "cluster.ready", folder / "serve.ready"
+        agent = subprocess.run([sys.executable, "tools/build_agent.py"], capture_output=True, text=True, check=True)
+        simulation = [sys.executable, "-m", "k8s_simulation", "--port", "0", "--kubeconfig", str(kubeconfig)]
+        simulation += ["--data", str(folder / "cluster"), "--ready-file", str(cluster_ready)]
+        simulation += ["--agent", agent.stdout.split()[-1], "--log-rotation", "1000000000"]
+        serve = [str(TOOLS / "k8s-execution"), "serve", "--kubeconfig", str(kubeconfig), "--data", str(folder / "data")]
+        serve += ["--grpc-address", "127.0.0.1:0", "--ready-file", str(ready)]
+        ours: list[float] = []
+        curl: list[float] = []
+        with running(simulation, cluster_ready), running(serve, ready):
+            address = json.loads(ready.read_text())["grpc"]
+            for number in range(ROUNDS):
+                ours.append(asyncio.run(through_the_service(address)))
+                curl.append(through_curl(kubeconfig, folder, number))
+    figures = {
+        "rounds": ROUNDS,
+        "lines": LINES,
+        "service_lines_per_second": round(statistics.median(ours)),
+        "curl_lines_per_second": round(statistics.median(curl)),
+        "ratio": round(statistics.median(a / b for a, b in zip(ours, curl, strict=True)), 2),
+        "target": TARGET,
+    }
+    print(json.dumps(figures, indent=1))
+    return int(figures["ratio"] < TARGET)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

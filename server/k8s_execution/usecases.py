@@ -98,12 +98,13 @@ class ValidationReport:
 class Results:
     """What was collected of an execution: `cases` are one page of the test cases, `steps` hold all of everything.
 
-    `next_token` is empty on the last page.
+    `files` are all that the archive keeps of it, on the first page only; `next_token` is empty on the last page.
     """
 
     execution: Execution
     steps: Sequence[StepResult]
     cases: Sequence[TestCase]
+    files: Sequence[StoredFile]
     next_token: str
 
 
@@ -228,7 +229,8 @@ class UseCases:
         suites = [by_key.get(s.key, ()) for s in execution.of_kind(StepKind.SUITE)]
         cases, after = _page_of_cases(suites, (step, case), min(page_size or CASES, CASES_LIMIT))
         next_token = self._parts.cursors.encode(purpose, _CASE.pack(*after)) if after else ""
-        return Results(execution, found, cases, next_token)
+        files = [] if token else await self._parts.archive.list(execution_id)
+        return Results(execution, found, cases, files, next_token)
 
     async def logs(
         self, execution_id: str, cursor: str, *, follow: bool, wanted: LogFilter

@@ -184,13 +184,17 @@ async def test_results_come_in_pages_with_suites_and_artifacts_on_the_first(stub
     cases.append(TestCase("a", "t.C", "bad", TestStatus.FAILED, 0.5, "t.py", "m" * 2000, "d" * 20_000))
     kept = ArtifactEntry("steps/suite-a-0-1/reports/junit.xml", "REPORT", keys["a"], 10, "ab")
     world.store.found[build.ID] = [StepResult(build.ID, keys["a"], cases, [kept])]
+    world.archive.files = {(build.ID, kept.path): b"<xml/>", (build.ID, "objects/pods.jsonl"): b"{}\n"}
     request = pb.GetResultsRequest(execution_id=build.ID, page_size=3)
     first = await stub.GetResults(request)
     assert [(s.name, s.verdict, s.tests.total, s.tests.failed, s.duration) for s in first.suites] == [
         ("a", 2, 4, 1, 2.0),
         ("b", 0, 0, 0, 0.0),
     ]
-    assert [(a.path, a.kind, a.step, a.bytes) for a in first.artifacts] == [(kept.path, 1, "a", 10)]
+    assert [(a.path, a.kind, a.step, a.bytes) for a in first.artifacts] == [
+        ("objects/pods.jsonl", results_pb2.Artifact.RECORD, "", 3),
+        (kept.path, results_pb2.Artifact.REPORT, "a", 10),
+    ]
     assert [c.name for c in first.cases] == ["t0", "t1", "t2"]
     second = await stub.GetResults(pb.GetResultsRequest(execution_id=build.ID, page_token=first.next_page_token))
     assert not second.suites

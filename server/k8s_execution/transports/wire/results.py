@@ -29,7 +29,7 @@ def response(results: Results, *, first_page: bool) -> service_pb.GetResultsResp
     return service_pb.GetResultsResponse(
         suites=_suites(results.execution, results.steps) if first_page else (),
         cases=map(_case, results.cases),
-        artifacts=_artifacts(results.steps) if first_page else (),
+        artifacts=_artifacts(results) if first_page else (),
         next_page_token=results.next_token,
     )
 
@@ -92,9 +92,16 @@ def _case(case: TestCase) -> pb.TestCase:
     )
 
 
-def _artifacts(results: Iterable[StepResult]) -> list[pb.Artifact]:
-    entries = sorted((entry for result in results for entry in result.artifacts), key=lambda e: e.path)
-    return list(map(_artifact, entries))
+def _artifacts(results: Results) -> list[pb.Artifact]:
+    """What steps left, and the archive's other files, which are the service's own records; by path."""
+    left = [_artifact(entry) for result in results.steps for entry in result.artifacts]
+    known = {artifact.path for artifact in left}
+    left += [
+        pb.Artifact(path=f.path, bytes=f.bytes, sha256=f.sha256, kind=pb.Artifact.RECORD)
+        for f in results.files
+        if f.path not in known
+    ]
+    return sorted(left, key=lambda a: a.path)
 
 
 def _artifact(entry: ArtifactEntry) -> pb.Artifact:

@@ -38,6 +38,13 @@ _WAYS_OUT: tuple[tuple[str, str], ...] = (
 """The way out of a standard rule, by the beginning of its id; rules of the contract carry their own."""
 
 
+_ENUM = 14
+"""google.protobuf.FieldDescriptorProto.Type.TYPE_ENUM."""
+
+_STANDARD = {"required": "must be given"}
+"""Standard messages said in the contract's way; the others begin with `value must`, of which `value` is left out."""
+
+
 class Violation(Protocol):
     """The part of protovalidate's `Violation` that is read here."""
 
@@ -99,13 +106,18 @@ def rendered(bodies: Iterable[Body]) -> list[pb.RenderedObject]:
 def _problem(violation: Violation, masker: Masker) -> Problem:
     proto = violation.proto
     path = masker.mask_text(field_path(proto.field))
-    message, _, hint = proto.message.partition("; ")
-    value = "" if path.startswith(HIDDEN_FIELDS) else masker.mask_text(_shown(violation.field_value))
+    message, _, hint = _STANDARD.get(proto.rule_id, proto.message).removeprefix("value ").partition("; ")
+    value = "" if path.startswith(HIDDEN_FIELDS) else masker.mask_text(_shown(proto.field, violation.field_value))
     return Problem(path, value[:SHOWN], proto.rule_id, message, hint or _way_out(proto.rule_id))
 
 
-def _shown(value: Any) -> str:
-    """Text and numbers as they are (a little longer than shown, so that masking sees whole secrets), others not."""
+def _shown(field: Any, value: Any) -> str:
+    """Text and numbers as they are (a little longer than shown, so that masking sees whole secrets), others not.
+
+    An enum's zero is a name that was not given.
+    """
+    if value == 0 and field and field.elements[-1].field_type == _ENUM:
+        return ""
     if isinstance(value, str):
         return value[: 32 * SHOWN]
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""

@@ -16,7 +16,6 @@ from pathlib import Path
 from cluster.faults import ClusterFault
 
 DOWNLOAD_SECONDS = 600
-UNPACK_SECONDS = 120
 MERGED = ("bin", "sbin", "lib", "lib64")  # since Debian 12 links into /usr
 
 
@@ -54,7 +53,12 @@ def _download(packages: Sequence[str], folder: Path) -> list[Path]:
     }
     settings = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
     command = ["apt-get", "-qq", "-y", "--no-install-recommends", *settings, "--download-only", "install", *packages]
-    _run(command, DOWNLOAD_SECONDS, f"downloading the Debian packages {' '.join(packages)}")
+    what = f"downloading the Debian packages {' '.join(packages)}"
+    try:
+        _run(command, DOWNLOAD_SECONDS, what)
+    except ClusterFault:  # the lists are missing, or name versions that were replaced since
+        update_lists()
+        _run(command, DOWNLOAD_SECONDS, what)
     found = sorted((folder / "archives").glob("*.deb"))
     if not found:
         raise ClusterFault(f"apt downloaded none of {' '.join(packages)}")
@@ -68,7 +72,18 @@ def unpack(packages: Sequence[str], root: Path) -> None:
         (root / name).symlink_to(f"usr/{name}")
     with tempfile.TemporaryDirectory(prefix="debian-") as temporary:
         for package in _download(packages, Path(temporary)):
-            _run(["dpkg-deb", "--extract", str(package), str(root)], UNPACK_SECONDS, f"unpacking {package.name}")
+            _extract(package, root)
+
+
+def _extract(package: Path, root: Path) -> None:
+    """Unpack one package; not `dpkg-deb --extract`, which replaces the links of merged /usr by folders."""
+    with tempfile.TemporaryFile() as content:
+        listed = subprocess.run(["dpkg-deb", "--fsys-tarfile", package], stdout=content, check=False)
+        content.seek(0)
+        command = ["tar", "--extract", "--keep-directory-symlink", "--preserve-permissions", f"--directory={root}"]
+        done = subprocess.run(command, stdin=content, capture_output=True, text=True, check=False)
+    if listed.returncode != 0 or done.returncode != 0:
+        raise ClusterFault(f"{package.name} cannot be unpacked: {done.stderr}")
 
 
 def complete(root: Path) -> None:
@@ -77,7 +92,7 @@ def complete(root: Path) -> None:
     for name in ("passwd", "group"):
         shutil.copy(share / f"base-passwd/{name}.master", etc / name)
     # Without this file the C library asks DNS before /etc/hosts.
-    shutil.copy(share / "base-files/nsswitch.conf", etc / "nsswitch.conf")
+    (etc / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n", encoding="ascii")
     certificates = sorted((share / "ca-certificates").rglob("*.crt"))
     if certificates:
         bundle = etc / "ssl/certs/ca-certificates.crt"

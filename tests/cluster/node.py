@@ -7,6 +7,7 @@ node's own, since containerd, the policy agent and the pods' namespaces meet at 
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -57,12 +58,16 @@ def make_cgroups(daemons: Daemons) -> None:
                 (path / name).write_text((hierarchy / name).read_text(encoding="ascii"), encoding="ascii")
 
 
-def remove_cgroup(path: Path) -> None:
-    """Remove a group and all below it; they are empty, their processes have ended."""
-    if not path.is_dir():
-        return
-    for folder, _, _ in os.walk(path, topdown=False):
-        Path(folder).rmdir()
+def remove_cgroup(path: Path) -> bool:
+    """Remove a group and all below it; False while the kernel still counts an ended process in one of them."""
+    try:
+        for folder, _, _ in os.walk(path, topdown=False):
+            Path(folder).rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def write_configs(daemons: Daemons) -> None:

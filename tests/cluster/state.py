@@ -7,16 +7,18 @@ node's own namespaces and go with its first process. Apart from the harness so t
 from __future__ import annotations
 
 import dataclasses
-import fcntl
+import errno
 import json
 import os
+import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.faults import ClusterFault
-from cluster.layout import SLOTS, Layout
+from cluster.layout import SLOTS
 from cluster.processes import Process
 
 FILE = "state.json"
@@ -101,30 +103,36 @@ class Journal:
 
 
 @contextmanager
-def machine_lock(root: Path) -> Iterator[None]:
+def _hold(name: str, seconds: float) -> Iterator[None]:
+    """Hold a name of this machine: an abstract Unix socket, which is no file and is freed with the process."""
+    deadline = time.monotonic() + seconds
+    with socket.socket(socket.AF_UNIX) as lock:
+        while True:
+            try:
+                lock.bind(f"\0k8s-execution-cluster/{name}")
+                break
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                if time.monotonic() > deadline:
+                    raise ClusterFault(f"another command is working on {name} right now") from error
+                time.sleep(0.05)  # a look, not a pause: a bound socket cannot be waited for
+        yield
+
+
+def machine_lock() -> AbstractContextManager[None]:
     """Only one harness of the machine chooses a slot at a time."""
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return _hold("slots", 30.0)
 
 
-@contextmanager
-def cluster_lock(root: Path, name: str) -> Iterator[None]:
-    """Only one harness works on a cluster at a time; the lock ends with its process. Raises ClusterFault if taken."""
-    root.mkdir(parents=True, exist_ok=True)
-    path = root / f".{name}.lock"
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ClusterFault(f"another command is working on the cluster {name} right now") from error
-        yield
+def cluster_lock(name: str) -> AbstractContextManager[None]:
+    """Only one harness works on a cluster at a time. Raises ClusterFault if another does."""
+    return _hold(f"cluster {name}", 0.0)
 
 
 def names(root: Path) -> list[str]:
     """The clusters that have a record."""
-    return sorted(p.parent.name for p in root.glob(f"*/{FILE}"))
+    return sorted(path.parent.name for path in root.glob(f"*/{FILE}"))
 
 
 def free_slot(root: Path) -> int:
@@ -134,9 +142,3 @@ def free_slot(root: Path) -> int:
         if slot not in taken:
             return slot
     raise ClusterFault(f"{SLOTS} clusters run already; remove one: python -m cluster down --name …")
-
-
-def layout_of(name: str, root: Path) -> Layout | None:
-    """The layout of a recorded cluster."""
-    state = read(root / name)
-    return None if state is None else Layout(name, state.slot, root)

@@ -1,0 +1,171 @@
+"""Brings a cluster up, takes it down, says how it is: the order of things, and nothing of how each is done.
+
+Whatever an earlier harness left of a cluster of the same name is removed first. A failed start removes what it made.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster import builds, controlplane, dns, host, images, network, node, processes, relay, state
+from cluster.builds import Say
+from cluster.daemons import Daemons
+from cluster.faults import ClusterFault
+from cluster.layout import ROOT, Layout
+from cluster.processes import Process
+from cluster.state import Journal, State
+
+IMPORT_SECONDS = 300
+STOP_SECONDS = 2.0  # then SIGKILL: nothing of the cluster is kept, and an API server would take a minute to leave
+REMOVE_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One cluster as it is now."""
+
+    layout: Layout
+    ready: bool
+    ended: tuple[str, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """True if it came up and all its processes run."""
+        return self.ready and not self.ended
+
+
+def status(name: str, root: Path = ROOT) -> Status | None:
+    """The state of a cluster, None if there is none of this name."""
+    found = state.read(root / name)
+    if found is None:
+        return None
+    ended = tuple(process.name for process in found.processes if not processes.alive(process))
+    return Status(Layout(name, found.slot, root), found.ready, ended)
+
+
+def up(name: str, say: Say, root: Path = ROOT) -> Layout:
+    """Bring a cluster up, or find it up.
+
+    Raises ClusterFault with the end of the right log if it does not come up; then nothing is left of it.
+    """
+    started = time.monotonic()
+    host.prepare(say)
+    programs = builds.build_all(say)
+    archives = images.make_all(programs, say)
+    with state.cluster_lock(name):
+        found = status(name, root)
+        if found is not None and found.healthy:
+            say(f"the cluster {name} is up already")
+            return found.layout
+        if (root / name).exists():
+            say(f"removing what is left of an earlier cluster {name}")
+            _remove(name, root)
+        with state.machine_lock():
+            layout = Layout(name, state.free_slot(root), root)
+            journal = Journal(layout.folder, State(layout.slot))
+        try:
+            _start(Daemons(layout, programs, journal), archives, say)
+        except BaseException:
+            _remove(name, root)
+            raise
+        journal.ready()
+    say(f"the cluster {name} is up after {time.monotonic() - started:.1f} s")
+    return layout
+
+
+def _start(daemons: Daemons, archives: Sequence[Path], say: Say) -> None:
+    """Start everything; images are imported while the control plane comes up."""
+    say("starting the node's container runtime and the control plane")
+    controlplane.write_credentials(daemons.layout)
+    node.write_configs(daemons)
+    node.make_cgroups(daemons)
+    holder = node.start_holder(daemons)
+    node.start_containerd(daemons, holder)
+    with ThreadPoolExecutor(1) as background:
+        imported = background.submit(_import_images, daemons, holder, archives)
+        controlplane.start_etcd(daemons)
+        controlplane.wait_ready(daemons, controlplane.start_api_server(daemons))
+        controlplane.start_controllers(daemons)
+        dns.apply(daemons)
+        relay.start(daemons, builds.cache_folder() / "packages")
+        say("importing images")
+        imported.result()
+    kubelet = node.start_kubelet(daemons, holder)
+    node.start_networking(daemons, holder)
+    say("waiting for the node and for CoreDNS")
+    node.wait_ready(daemons, kubelet)
+    dns.wait_ready(daemons, kubelet)
+
+
+def _import_images(daemons: Daemons, holder: Process, archives: Sequence[Path]) -> None:
+    """Give the images to containerd; inside the node, since unpacking mounts."""
+    runtime = [daemons.programs["ctr"], f"--address={daemons.layout.containerd_socket}", "--namespace=k8s.io"]
+    for archive in archives:
+        command = [*node.inside(holder), *runtime, "images", "import", "--local", str(archive)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_SECONDS, check=False)
+        if done.returncode != 0:
+            end = processes.tail(daemons.log("containerd"))
+            raise ClusterFault(f"the image {archive.name} cannot be imported: {done.stderr}\n{end}")
+
+
+def down(name: str, say: Say, root: Path = ROOT) -> bool:
+    """Remove a cluster, whatever state it is in; False if there is nothing of it."""
+    host.check()
+    started = time.monotonic()
+    with state.cluster_lock(name):
+        if not (root / name).exists():
+            return False
+        _remove(name, root)
+    say(f"the cluster {name} is gone after {time.monotonic() - started:.1f} s")
+    return True
+
+
+def _remove(name: str, root: Path) -> None:
+    """End all processes, recorded or only marked, then remove links, control groups and files."""
+    folder = root / name
+    found = state.read(folder) or State(0)
+    # The node's first process takes everything in its namespaces along.
+    nodes = [process for process in found.processes if process.name == "node"]
+    processes.stop(nodes, STOP_SECONDS)
+    processes.stop(found.processes, STOP_SECONDS)
+    processes.stop(processes.marked(folder), STOP_SECONDS)
+    network.disconnect(found.links)
+    groups = [Path(group) for group in found.cgroups]
+    processes.wait_for(
+        lambda: all(node.remove_cgroup(group) for group in groups),
+        "the end of the last process in the pods' control groups",
+        REMOVE_SECONDS,
+        folder / "logs" / "kubelet.log",
+    )
+    shutil.rmtree(folder)
+    for parent in (root, root.parent):
+        if not any(parent.iterdir()):
+            parent.rmdir()
+
+
+def describe(found: Status) -> str:
+    """A status for a person: what to set, where to look."""
+    layout = found.layout
+    condition = "up" if found.healthy else f"broken: {', '.join(found.ended)} ended" if found.ended else "half started"
+    lines = {
+        "cluster": f"{layout.name}: {condition}",
+        "kubernetes": builds.KUBERNETES_VERSION,
+        "kubeconfig": str(layout.kubeconfig),
+        "context": layout.context,
+        "node": f"{layout.node_name} ({layout.node_address})",
+        "package index": layout.package_index,
+        "audit log": str(layout.audit_log),
+        "logs": str(layout.logs),
+        "programs": str(_folder_of_kubectl()),
+    }
+    return "\n".join(f"{name + ':':<15}{value}" for name, value in lines.items())
+
+
+def _folder_of_kubectl() -> Path:
+    return next(builds.folder(module) for module in builds.ALL if module.name == "kubernetes")

@@ -26,8 +26,8 @@ from typing import Any
 import grpc
 import yaml
 from google.protobuf import json_format
-from startup import wait_for
 
+from bench.startup import wait_for
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_service_pb2, execution_service_pb2_grpc
 
 LINES, ROUNDS, TARGET = 400_000, 3, 0.8

@@ -53,18 +53,19 @@ def problems(path: Path) -> list[str]:
     where = path.relative_to(ROOT).as_posix()
     for node in ast.walk(ast.parse(path.read_text())):
         names: list[str] = []
+        line = getattr(node, "lineno", 0)
         if isinstance(node, ast.Import):
             names = [alias.name.split(".")[0] for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = [(node.module or "").split(".")[0]]
         impure = set(names) & IMPURE_MODULES - ALLOWED.get(where, frozenset())
-        found += [f"{where}:{node.lineno}: imports {name}" for name in sorted(impure)]
+        found += [f"{where}:{line}: imports {name}" for name in sorted(impure)]
         if isinstance(node, (ast.AsyncFunctionDef, ast.Await)):
-            found.append(f"{where}:{node.lineno}: is asynchronous")
+            found.append(f"{where}:{line}: is asynchronous")
         if isinstance(node, ast.Call) and isinstance(node.func, (ast.Name, ast.Attribute)):
             called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
             if called in IMPURE_CALLS:
-                found.append(f"{where}:{node.lineno}: calls {called}()")
+                found.append(f"{where}:{line}: calls {called}()")
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from k8s_execution.domain import naming
@@ -239,10 +240,10 @@ class UseCases:
         await self._parts.store.get(execution_id)
         purpose = f"logs:{execution_id}"
         after = self._decode_position(purpose, cursor) if cursor else -1
-        batches = self._parts.logs.read(execution_id, after, follow=follow)
-        async for batch in batches:
-            if wanted.wants(batch.stream):
-                yield batch, self._parts.cursors.encode(purpose, _POSITION.pack(batch.index))
+        async with aclosing(self._parts.logs.read(execution_id, after, follow=follow)) as batches:
+            async for batch in batches:
+                if wanted.wants(batch.stream):
+                    yield batch, self._parts.cursors.encode(purpose, _POSITION.pack(batch.index))
 
     async def watch(self, execution_id: str, cursor: str) -> AsyncIterator[tuple[StatusEvent, str]]:
         """Status events: of one execution until it is DONE, or of all, for ever; gap-free from the cursor on."""
@@ -259,11 +260,9 @@ class UseCases:
                 for event in events:
                     position = event.sequence if execution_id else event.position
                     yield event, self._parts.cursors.encode(purpose, _POSITION.pack(position))
-                if execution_id and events and events[-1].execution.phase is Phase.DONE:
+                if not events and await self._has_ended(execution_id, position):
                     return
                 if not events:
-                    if await self._has_ended(execution_id, position):
-                        return
                     await changed.wait()
         finally:
             cancel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -94,6 +94,6 @@ class LogCollector(Protocol):
 class LogReader(Protocol):
     """Reads the segment store: the same batches live, late and after the end."""
 
-    def read(self, execution_id: str, after: int, *, follow: bool) -> AsyncIterator[LogBatch]:
+    def read(self, execution_id: str, after: int, *, follow: bool) -> AsyncGenerator[LogBatch, None]:
         """Batches with an index greater than `after`; with `follow` until the journal is sealed, else what is there."""
         ...

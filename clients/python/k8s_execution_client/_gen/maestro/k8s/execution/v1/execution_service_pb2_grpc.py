@@ -29,9 +29,11 @@ class ExecutionServiceStub:
     """Runs test plans in environments of their own.
 
     Errors carry google.rpc.ErrorInfo with the domain `k8s-execution.maestro` and one of the reasons named at each RPC;
-    VALIDATION_FAILED also carries google.rpc.BadRequest with every violation. Any RPC may answer UNAVAILABLE with
-    STORE_UNAVAILABLE, and RESOURCE_EXHAUSTED with TOO_LARGE for a message of more than 4 MiB. INTERNAL carries an id for
-    whoever reads the service's log, and no other detail.
+    VALIDATION_FAILED also carries google.rpc.BadRequest with every violation, shortened where they would not fit into a
+    header. Any RPC may answer UNAVAILABLE with STORE_UNAVAILABLE, or with STOPPING where the replica is being stopped (call
+    again, streams with their last cursor), and RESOURCE_EXHAUSTED with TOO_LARGE for a message of more than 4 MiB. A stream
+    that is not read for a minute ends with ABORTED (READER_STUCK). INTERNAL carries an id for whoever reads the service's
+    log, and no other detail.
     """
 
     def __init__(self, channel):
@@ -106,9 +108,11 @@ class ExecutionServiceServicer:
     """Runs test plans in environments of their own.
 
     Errors carry google.rpc.ErrorInfo with the domain `k8s-execution.maestro` and one of the reasons named at each RPC;
-    VALIDATION_FAILED also carries google.rpc.BadRequest with every violation. Any RPC may answer UNAVAILABLE with
-    STORE_UNAVAILABLE, and RESOURCE_EXHAUSTED with TOO_LARGE for a message of more than 4 MiB. INTERNAL carries an id for
-    whoever reads the service's log, and no other detail.
+    VALIDATION_FAILED also carries google.rpc.BadRequest with every violation, shortened where they would not fit into a
+    header. Any RPC may answer UNAVAILABLE with STORE_UNAVAILABLE, or with STOPPING where the replica is being stopped (call
+    again, streams with their last cursor), and RESOURCE_EXHAUSTED with TOO_LARGE for a message of more than 4 MiB. A stream
+    that is not read for a minute ends with ABORTED (READER_STUCK). INTERNAL carries an id for whoever reads the service's
+    log, and no other detail.
     """
 
     def Execute(self, request, context):
@@ -304,9 +308,11 @@ class ExecutionService:
     """Runs test plans in environments of their own.
 
     Errors carry google.rpc.ErrorInfo with the domain `k8s-execution.maestro` and one of the reasons named at each RPC;
-    VALIDATION_FAILED also carries google.rpc.BadRequest with every violation. Any RPC may answer UNAVAILABLE with
-    STORE_UNAVAILABLE, and RESOURCE_EXHAUSTED with TOO_LARGE for a message of more than 4 MiB. INTERNAL carries an id for
-    whoever reads the service's log, and no other detail.
+    VALIDATION_FAILED also carries google.rpc.BadRequest with every violation, shortened where they would not fit into a
+    header. Any RPC may answer UNAVAILABLE with STORE_UNAVAILABLE, or with STOPPING where the replica is being stopped (call
+    again, streams with their last cursor), and RESOURCE_EXHAUSTED with TOO_LARGE for a message of more than 4 MiB. A stream
+    that is not read for a minute ends with ABORTED (READER_STUCK). INTERNAL carries an id for whoever reads the service's
+    log, and no other detail.
     """
 
     @staticmethod

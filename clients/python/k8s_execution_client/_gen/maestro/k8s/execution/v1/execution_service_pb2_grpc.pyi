@@ -32,9 +32,11 @@ class ExecutionServiceStub:
     """Runs test plans in environments of their own.
 
     Errors carry google.rpc.ErrorInfo with the domain `k8s-execution.maestro` and one of the reasons named at each RPC;
-    VALIDATION_FAILED also carries google.rpc.BadRequest with every violation. Any RPC may answer UNAVAILABLE with
-    STORE_UNAVAILABLE, and RESOURCE_EXHAUSTED with TOO_LARGE for a message of more than 4 MiB. INTERNAL carries an id for
-    whoever reads the service's log, and no other detail.
+    VALIDATION_FAILED also carries google.rpc.BadRequest with every violation, shortened where they would not fit into a
+    header. Any RPC may answer UNAVAILABLE with STORE_UNAVAILABLE, or with STOPPING where the replica is being stopped (call
+    again, streams with their last cursor), and RESOURCE_EXHAUSTED with TOO_LARGE for a message of more than 4 MiB. A stream
+    that is not read for a minute ends with ABORTED (READER_STUCK). INTERNAL carries an id for whoever reads the service's
+    log, and no other detail.
     """
 
     @_typing.overload
@@ -117,9 +119,11 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     """Runs test plans in environments of their own.
 
     Errors carry google.rpc.ErrorInfo with the domain `k8s-execution.maestro` and one of the reasons named at each RPC;
-    VALIDATION_FAILED also carries google.rpc.BadRequest with every violation. Any RPC may answer UNAVAILABLE with
-    STORE_UNAVAILABLE, and RESOURCE_EXHAUSTED with TOO_LARGE for a message of more than 4 MiB. INTERNAL carries an id for
-    whoever reads the service's log, and no other detail.
+    VALIDATION_FAILED also carries google.rpc.BadRequest with every violation, shortened where they would not fit into a
+    header. Any RPC may answer UNAVAILABLE with STORE_UNAVAILABLE, or with STOPPING where the replica is being stopped (call
+    again, streams with their last cursor), and RESOURCE_EXHAUSTED with TOO_LARGE for a message of more than 4 MiB. A stream
+    that is not read for a minute ends with ABORTED (READER_STUCK). INTERNAL carries an id for whoever reads the service's
+    log, and no other detail.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -198,9 +202,11 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs test plans in environments of their own.
 
     Errors carry google.rpc.ErrorInfo with the domain `k8s-execution.maestro` and one of the reasons named at each RPC;
-    VALIDATION_FAILED also carries google.rpc.BadRequest with every violation. Any RPC may answer UNAVAILABLE with
-    STORE_UNAVAILABLE, and RESOURCE_EXHAUSTED with TOO_LARGE for a message of more than 4 MiB. INTERNAL carries an id for
-    whoever reads the service's log, and no other detail.
+    VALIDATION_FAILED also carries google.rpc.BadRequest with every violation, shortened where they would not fit into a
+    header. Any RPC may answer UNAVAILABLE with STORE_UNAVAILABLE, or with STOPPING where the replica is being stopped (call
+    again, streams with their last cursor), and RESOURCE_EXHAUSTED with TOO_LARGE for a message of more than 4 MiB. A stream
+    that is not read for a minute ends with ABORTED (READER_STUCK). INTERNAL carries an id for whoever reads the service's
+    log, and no other detail.
     """
 
     @_abc_1.abstractmethod

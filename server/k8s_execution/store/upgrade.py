@@ -8,8 +8,11 @@ keep. A newer one is refused. Several processes may start at once.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import sys
+from collections.abc import Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Column, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect, select
@@ -47,16 +50,24 @@ async def bring_up_to_date(database: Path, executor: Executor) -> None:
         raise StoreUnavailable(f"{database} could not be brought to schema {REVISION}: {' '.join(last)}")
 
 
+@contextmanager
+def alone(database: Path) -> Iterator[None]:
+    """Hold the lock beside a database file: the switch to WAL and a migration bear no company, nor do they wait."""
+    with Path(f"{database}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _found(database: Path) -> str:
-    """The revision of the database, after making its tables where it has none."""
+    """The revision of the database, after making its tables where it has none; empty before the first one."""
     engine = open_engine(database, writer=True)
     try:
-        with engine.begin() as connection:
+        with alone(database), engine.begin() as connection:
             if not inspect(connection).has_table("alembic_version"):
                 metadata.create_all(connection)
                 _stamps.create_all(connection)
                 connection.execute(insert(_stamp).values(version_num=REVISION))
-            return str(connection.execute(select(_stamp.c.version_num)).scalar_one())
+            return connection.execute(select(_stamp.c.version_num)).scalar_one_or_none() or ""
     except DBAPIError as error:
         raise StoreUnavailable(f"{database} cannot be opened: {error.orig}") from error
     finally:

@@ -19,6 +19,7 @@ from k8s_execution.store.schema import artifacts, cases, collected, events, exec
 from k8s_execution.store.writer import Transaction
 
 IDEMPOTENCY_KEPT = 24 * 3600 * 1_000_000
+_QUEUE = (executions.c.id, executions.c.project, executions.c.priority, executions.c.created_at, executions.c.owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +121,14 @@ def admit(
     queued = executions.c.phase == Phase.QUEUED.value
     mine = select(executions.c.cluster_uid).where(queued, executions.c.owner == owner).distinct()
     admitted: list[str] = []
-    for cluster_uid in (transaction.connection.execute(mine)).scalars().all():
+    for cluster_uid in transaction.connection.execute(mine).scalars().all():
         here = executions.c.cluster_uid == cluster_uid
-        rows = (transaction.connection.execute(select(executions).where(queued, here))).mappings().all()
-        queue = [QueueEntry(r["id"], r["project"], r["priority"], r["created_at"]) for r in rows]
+        rows = transaction.connection.execute(select(*_QUEUE).where(queued, here)).all()
+        queue = [QueueEntry(*row[:4]) for row in rows]
         phases = executions.c.phase.in_(sorted(p.value for p in ACTIVE))
         counting = select(func.count()).select_from(executions).where(phases, here, executions.c.held == 0)
-        chosen = choose(queue, int((transaction.connection.execute(counting)).scalar_one()))
-        own = {r["id"] for r in rows if r["owner"] == owner}
+        chosen = choose(queue, transaction.connection.execute(counting).scalar_one())
+        own = {row.id for row in rows if row.owner == owner}
         for execution_id in chosen:
             if execution_id in own:
                 change(transaction, execution_id, apply, Expected())
@@ -143,12 +144,12 @@ def take_over(transaction: Transaction, heir: Heir, cluster_uid: str, *, own: bo
     else:
         where = (executions.c.cluster_uid != cluster_uid) & (executions.c.cluster_kind == "SIMULATED")
     query = select(executions.c.id, executions.c.owner).where(running, where, executions.c.owner != heir.owner)
-    rows = (transaction.connection.execute(query)).mappings().all()
-    gone = {name for name in {r["owner"] for r in rows} if heir.is_dead(name)}
+    rows = transaction.connection.execute(query).all()
+    gone = {name for name in {row.owner for row in rows} if heir.is_dead(name)}
     taken: list[Execution] = []
     for row in rows:
-        if row["owner"] in gone:
-            before, text = reading.get_with_text(transaction.connection, row["id"])
+        if row.owner in gone:
+            before, text = reading.get_with_text(transaction.connection, row.id)
             taken.append(_write(transaction, before, text, replace(before, owner=heir.owner, epoch=before.epoch + 1)))
     return taken
 
@@ -184,19 +185,19 @@ def _add_event(transaction: Transaction, told: diff.EventType, after: Execution,
 def _earlier(transaction: Transaction, project: str, acceptance: Acceptance) -> Execution | None:
     key = acceptance.idempotency_key
     query = select(idempotency).where(idempotency.c.project == project, idempotency.c.key == key)
-    row = (transaction.connection.execute(query)).mappings().one_or_none()
+    row = transaction.connection.execute(query).one_or_none()
     if row is None:
         return None
-    if row["fingerprint"] != acceptance.fingerprint:
-        message = f"the idempotency key {key!r} was used for another request (execution {row['execution_id']})"
+    if row.fingerprint != acceptance.fingerprint:
+        message = f"the idempotency key {key!r} was used for another request (execution {row.execution_id})"
         raise IdempotencyConflict(message, "use a new key for a new request")
-    return reading.get(transaction.connection, row["execution_id"])
+    return reading.get(transaction.connection, row.execution_id)
 
 
 def _check_queue(transaction: Transaction, acceptance: Acceptance) -> None:
     if not acceptance.queue_limit:
         return
     waiting = select(func.count()).select_from(executions).where(executions.c.phase == Phase.QUEUED.value)
-    if int((transaction.connection.execute(waiting)).scalar_one()) >= acceptance.queue_limit:
+    if transaction.connection.execute(waiting).scalar_one() >= acceptance.queue_limit:
         message = f"{acceptance.queue_limit} executions wait already"
         raise QueueFull(message, "try again later, or raise K8S_EXECUTION_QUEUE_LIMIT")

@@ -5,7 +5,6 @@ python -m k8s_execution.store.migrations FILE
 
 from __future__ import annotations
 
-import fcntl
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 
 from k8s_execution.store.engine import database_url
+from k8s_execution.store.upgrade import alone
 
 
 def configuration(database: Path) -> Config:
@@ -26,8 +26,7 @@ def configuration(database: Path) -> Config:
 
 def main(database: Path) -> None:
     """Upgrade under a lock beside the database file, so that two starts do not race."""
-    with Path(f"{database}.migrating").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(database):
         command.upgrade(configuration(database), "head")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -207,6 +209,54 @@ async def test_a_reader_that_stops_reading_costs_itself_only(world: World) -> No
             await read_all(stuck)
         answer = Answered(ended.value)
         assert (answer.code, answer.info.reason) == (grpc.StatusCode.ABORTED, "READER_STUCK")
+
+
+async def test_a_client_that_leaves_while_it_is_written_to_is_no_error(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.store.put(build.execution())
+    stream, line = LogStream("pod", "step"), LogLine(build.START * 1000, b"x" * 1000)
+    world.journal.batches[build.ID] = [LogBatch(i, stream, i * 60, (line,) * 60) for i in range(1_000)]
+    async with served(world.use_cases()) as (_, channel):
+        stuck = stub_of(channel).StreamLogs(pb.StreamLogsRequest(execution_id=build.ID, follow=True))
+        await stuck.read()
+        stuck.cancel()
+        await until(lambda: world.journal.open_readers == 0)
+    assert [r.getMessage() for r in caplog.records if r.levelname in {"WARNING", "ERROR", "CRITICAL"}] == []
+
+
+FROZEN = """
+import sys
+import grpc
+from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_service_pb2 as pb
+from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_service_pb2_grpc as services
+
+stub = services.ExecutionServiceStub(grpc.insecure_channel(sys.argv[1]))
+watch = stub.Watch(pb.WatchRequest())
+next(watch)
+print("watching", flush=True)
+sys.stdin.read()
+"""
+
+
+async def test_a_frozen_client_is_noticed_by_pings(world: World) -> None:
+    """Within keepalive and its timeout; without gRPC's own ping timeout it took a minute."""
+    world.store.put(build.execution())
+    server = GrpcServer(world.use_cases(), "127.0.0.1:0", limits=ServerLimits(keepalive=1, keepalive_timeout=1))
+    address = await server.start()
+    pipe = asyncio.subprocess.PIPE
+    client = await asyncio.create_subprocess_exec(sys.executable, "-c", FROZEN, address, stdin=pipe, stdout=pipe)
+    try:
+        assert client.stdout is not None
+        async with patience():
+            assert await client.stdout.readline() == b"watching\n"
+        assert world.store.listeners
+        client.send_signal(signal.SIGSTOP)
+        await until(lambda: not world.store.listeners)
+    finally:
+        client.kill()
+        await client.communicate()
+        await server.drain(0)
 
 
 async def test_calls_beyond_the_limit_are_refused_at_once(world: World) -> None:

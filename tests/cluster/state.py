@@ -107,17 +107,22 @@ def _hold(name: str, seconds: float) -> Iterator[None]:
     """Hold a name of this machine: an abstract Unix socket, which is no file and is freed with the process."""
     deadline = time.monotonic() + seconds
     with socket.socket(socket.AF_UNIX) as lock:
-        while True:
-            try:
-                lock.bind(f"\0k8s-execution-cluster/{name}")
-                break
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
-                if time.monotonic() > deadline:
-                    raise ClusterFault(f"another command is working on {name} right now") from error
-                time.sleep(0.05)  # a look, not a pause: a bound socket cannot be waited for
+        while not _bound(lock, f"\0k8s-execution-cluster/{name}"):
+            if time.monotonic() > deadline:
+                raise ClusterFault(f"another command is working on {name} right now")
+            time.sleep(0.05)  # a look, not a pause: a bound socket cannot be waited for
         yield
+
+
+def _bound(lock: socket.socket, address: str) -> bool:
+    """Take the address; False if another has it."""
+    try:
+        lock.bind(address)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return False
+    return True
 
 
 def machine_lock() -> AbstractContextManager[None]:

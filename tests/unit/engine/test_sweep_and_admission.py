@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from k8s_execution.domain.execution import Execution
+from k8s_execution.domain.facts import NamespaceFact
+from k8s_execution.domain.faults import NotFound
 from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.engine import admission
-from k8s_execution.engine.sweep import judge
+from k8s_execution.engine.sweep import OrphanReason, SweepAction, Sweeper, judge
+from k8s_execution.ports.cluster import ObjectRef
 from k8s_execution.ports.store import QueueEntry
 from support import build
 
@@ -61,3 +68,47 @@ def test_admission_fills_the_cap_first_in_first_out_within_a_priority(
     waiting = [e for e in queue if e.id not in chosen]
     for a in admitted:
         assert all((-a.priority, a.created_at) <= (-w.priority, w.created_at) for w in waiting)
+
+
+class EmptyStore:
+    """A store without executions, at a fixed time."""
+
+    async def now(self) -> int:
+        return NOW
+
+    async def get(self, execution_id: str) -> Execution:
+        raise NotFound(execution_id)
+
+
+class NotingCluster:
+    """A cluster of given namespaces that notes what is deleted."""
+
+    def __init__(self, *namespaces: NamespaceFact) -> None:
+        self._namespaces = namespaces
+        self.deleted: list[ObjectRef] = []
+
+    def namespaces(self) -> Sequence[NamespaceFact]:
+        return self._namespaces
+
+    async def drain(self, namespace: str, grace_seconds: int) -> None:
+        pass
+
+    async def delete(self, ref: ObjectRef) -> bool:
+        self.deleted.append(ref)
+        return True
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_a_dry_run_says_what_a_sweep_would_do_and_does_nothing(dry_run: bool) -> None:
+    """Oldest first, with the reason; only the real sweep deletes, by uid."""
+    ended = build.namespace(name="b", uid="b", installation="other", expires_at=NOW - 1, created_at=build.START + 1)
+    endless = build.namespace(name="a", uid="a", installation="other")
+    cluster = NotingCluster(ended, endless)
+    sweeper = Sweeper(cast(Any, EmptyStore()), cast(Any, cluster), cast(Any, None), "installation")
+    findings = await sweeper.sweep(dry_run=dry_run)
+    assert [(f.namespace, f.reason, f.action) for f in findings] == [
+        ("a", OrphanReason.NO_EXPIRY, SweepAction.REPORTED),
+        ("b", OrphanReason.EXPIRED, SweepAction.DELETED),
+    ]
+    assert findings[1].expires_at == NOW - 1
+    assert cluster.deleted == ([] if dry_run else [ObjectRef("Namespace", "", "b", "b")])

@@ -41,3 +41,16 @@ lock: env ## lock files from requirements*.in
 
 clean: ## what the build and the tests left (not the caches outside)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.PHONY: cluster-up cluster-down cluster-status
+
+CLUSTER ?= default
+
+cluster-up: env ## a real Kubernetes for tests (root; docs/cluster.md); prints its kubeconfig
+	@PYTHONPATH=tests $(PY) -m cluster up --name $(CLUSTER)
+
+cluster-down: env ## removes it, whatever state it is in
+	@PYTHONPATH=tests $(PY) -m cluster down --name $(CLUSTER)
+
+cluster-status: env ## how it is, where its kubeconfig and logs are
+	@PYTHONPATH=tests $(PY) -m cluster status --name $(CLUSTER)

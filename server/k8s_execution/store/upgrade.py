@@ -53,8 +53,11 @@ async def bring_up_to_date(database: Path, executor: Executor) -> None:
 @contextmanager
 def alone(database: Path) -> Iterator[None]:
     """Hold the lock beside a database file: the switch to WAL and a migration bear no company, nor do they wait."""
-    with Path(f"{database}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = Path(f"{database}.lock")
+    for file in (lock, database):  # for this user only, whatever the folder; SQLite gives its other files the same mode
+        file.touch(mode=0o600)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
         yield
 
 

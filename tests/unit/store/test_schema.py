@@ -31,6 +31,11 @@ def folder(data: Path) -> Path:
     return data
 
 
+def modes(folder: Path) -> dict[str, int]:
+    """The permissions of every file in a folder."""
+    return {p.name: p.stat().st_mode & 0o777 for p in folder.iterdir() if p.is_file()}
+
+
 def shape(database: Path) -> dict[str, object]:
     """Columns, keys and indexes of every table, as SQLite reports them."""
     connection = sqlite3.connect(database)
@@ -78,6 +83,13 @@ async def test_an_empty_database_file_is_filled(folder: Path, executor: ThreadPo
     (folder / DATABASE).touch()
     async with SqlStore.open(folder, executor) as store:
         assert (await store.accept(acceptance())).revision == 1
+
+
+async def test_its_files_are_for_this_user_only(data: Path, store: SqlStore) -> None:
+    await store.accept(acceptance())
+    names = modes(data)
+    assert set(names.values()) == {0o600}
+    assert {DATABASE, f"{DATABASE}-wal"} <= set(names)
 
 
 async def test_many_openings_of_one_new_folder_at_once_all_work(data: Path, executor: ThreadPoolExecutor) -> None:

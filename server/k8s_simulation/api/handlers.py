@@ -33,8 +33,8 @@ from k8s_simulation.api.requests import ApiRequest
 from k8s_simulation.api.resources import Resource
 from k8s_simulation.api.shapes import check, without_nulls
 from k8s_simulation.api.storage import Entry, encode
-from k8s_simulation.api.streams import WatchStreams
-from k8s_simulation.api.tables import TableOptions, table
+from k8s_simulation.api.streams import WatchStreams, table_options
+from k8s_simulation.api.tables import table
 from k8s_simulation.api.watching import Lister, list_body, list_meta
 
 _log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class Handlers:
             return _json(encode(subresources.review(api.resource, obj)), 201)
         self._set_namespace(api, obj)
         entry = self._registry.create(api.resource, obj, dry_run=api.dry_run)
-        return _json(_encoded(entry), 201, security_warnings(self._registry.storage, api.resource, entry.obj))
+        return _json(entry.encoded, 201, security_warnings(self._registry.storage, api.resource, entry.obj))
 
     def _set_namespace(self, api: ApiRequest, obj: Object) -> None:
         if not isinstance(obj.setdefault("metadata", {}), dict) or not api.resource.namespaced:
@@ -146,7 +146,7 @@ class Handlers:
         if api.subresource == "scale":
             return _json(encode(subresources.set_scale(self._registry, self._ref(api), obj, dry_run=api.dry_run)))
         entry = self._registry.update(self._ref(api), obj, api.subresource, dry_run=api.dry_run)
-        return _json(_encoded(entry))
+        return _json(entry.encoded)
 
     def _patch(self, api: ApiRequest, body: bytes, content_type: str) -> web.Response:
         kind = media_type(content_type)
@@ -166,7 +166,7 @@ class Handlers:
             problem = invalid_value("metadata.uid", uid_of(new), "field is immutable")
             raise invalid(api.resource, name_of(old), [problem])
         entry = self._registry.update(self._ref(api), new, api.subresource, dry_run=api.dry_run)
-        return _json(_encoded(entry))
+        return _json(entry.encoded)
 
     def _apply(self, api: ApiRequest, applied: object) -> web.Response:
         manager = api.query.get("fieldManager", "")
@@ -188,10 +188,10 @@ class Handlers:
             new = without_nulls(server_side_apply(None, applied, applier))
             if name_of(new) != api.name:
                 raise bad_request("the name of the object does not match the name on the URL")
-            return _json(_encoded(self._registry.create(api.resource, new, dry_run=api.dry_run)), 201)
+            return _json(self._registry.create(api.resource, new, dry_run=api.dry_run).encoded, 201)
         new = without_nulls(server_side_apply(clone(live), applied, applier))
         entry = self._registry.update(self._ref(api), new, api.subresource, dry_run=api.dry_run)
-        return _json(_encoded(entry))
+        return _json(entry.encoded)
 
     def _delete(self, api: ApiRequest, body: Object) -> web.Response:
         if not api.name or api.subresource:
@@ -202,7 +202,7 @@ class Handlers:
         deleted = self._registry.delete(self._ref(api), options, dry_run=dry_run)
         if deleted.gone and not api.resource.returns_deleted:
             return _json(encode(_deleted_status(api.resource, deleted.entry.obj)))
-        return _json(_encoded(deleted.entry))
+        return _json(deleted.entry.encoded)
 
     async def _delete_collection(self, api: ApiRequest, body: Object) -> web.Response:
         if "deletecollection" not in api.resource.verbs:
@@ -222,18 +222,6 @@ class Handlers:
 
 
 _PATCH_OPTIONS = Resource("meta.k8s.io", "v1", "patchoptions", "PatchOptions")
-
-
-def table_options(request: web.Request, api: ApiRequest) -> TableOptions | None:
-    """How the Table is wanted, or None if the Accept header does not ask for one first."""
-    first = request.headers.get("Accept", "").split(",", 1)[0].replace(" ", "")
-    if "as=Table" not in first or "g=meta.k8s.io" not in first or api.subresource:
-        return None
-    return TableOptions(api.query.get("includeObject", "Metadata"))
-
-
-def _encoded(entry: Entry) -> bytes:
-    return entry.encoded
 
 
 def _json(body: bytes, status: int = 200, warnings: list[str] | None = None) -> web.Response:

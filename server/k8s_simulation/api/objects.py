@@ -7,7 +7,7 @@ Pure: no clock, no I/O. Apart because every other module of the simulation needs
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, TypeGuard
+from typing import Any
 
 Object = dict[str, Any]
 
@@ -19,11 +19,6 @@ def clone(value: Any) -> Any:
     if isinstance(value, list):
         return [clone(v) if isinstance(v, (dict, list)) else v for v in value]
     return value
-
-
-def is_object(value: object) -> TypeGuard[Object]:
-    """True for a JSON object."""
-    return isinstance(value, dict)
 
 
 def meta(obj: Object) -> Object:

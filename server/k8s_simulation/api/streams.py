@@ -43,7 +43,7 @@ class WatchStreams:
 
     async def serve(self, request: web.Request, api: ApiRequest) -> web.StreamResponse:
         """Stream one watch until its time is up or the client leaves."""
-        options = _table_options(request, api)
+        options = table_options(request, api)
         watch = Watch(self._registry.storage, api, _table_render(self._registry, api, options) if options else None)
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         try:
@@ -84,8 +84,10 @@ def _error_event(error: ApiError) -> bytes:
     return encode({"type": "ERROR", "object": error.status}) + b"\n"
 
 
-def _table_options(request: web.Request, api: ApiRequest) -> TableOptions | None:
-    if "as=Table" not in request.headers.get("Accept", "").split(",", 1)[0]:
+def table_options(request: web.Request, api: ApiRequest) -> TableOptions | None:
+    """How the Table is wanted, or None if the Accept header does not ask for one first."""
+    first = request.headers.get("Accept", "").split(",", 1)[0].replace(" ", "")
+    if "as=Table" not in first or "g=meta.k8s.io" not in first or api.subresource:
         return None
     return TableOptions(api.query.get("includeObject", "Metadata"))
 

@@ -25,6 +25,7 @@ class ExitCode(IntEnum):
     DEFECT = 70
     INTERRUPTED = 130
     BROKEN_PIPE = 141
+    TERMINATED = 143
 
 
 REFUSALS = frozenset(

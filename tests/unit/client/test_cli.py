@@ -197,6 +197,41 @@ async def test_ctrl_c_twice_leaves_and_says_how_to_find_it(service: FakeService,
     assert f"k8s-execution status run0 --server {service.target}" in answer.err
 
 
+async def test_sigterm_ends_a_waiting_command_in_order(service: FakeService) -> None:
+    """As Ctrl-C does, with the code of SIGTERM and no traceback."""
+    service.add("run0")
+    async with started(service, "wait", "run0") as process:
+        await service.called("Status")
+        process.send_signal(signal.SIGTERM)
+        answer = await ended(process)
+    assert (answer.code, answer.err) == (143, "")
+
+
+async def test_a_run_whose_progress_nobody_reads_goes_on(service: FakeService, plan: Path) -> None:
+    """`run 2>&1 >report | head` must not leave an environment behind."""
+    async with started(service, "run", str(plan)) as process:
+        assert process.stderr is not None
+        await process.stderr.readline()
+        process.stderr._transport.close()  # type: ignore[attr-defined]  # asyncio has no public way to close a pipe's reading end
+        await play(service, ex.PASSED)
+        async with asyncio.timeout(DEADLINE):
+            assert process.stdout is not None
+            out = await process.stdout.read()
+            code = await process.wait()
+    assert code == 0
+    assert b"nothing left" in out
+
+
+async def test_a_run_that_cannot_be_followed_says_the_way_back(service: FakeService, plan: Path) -> None:
+    """The execution goes on; here the service refuses to show it."""
+    gone = Refusal(grpc.StatusCode.PERMISSION_DENIED, "the token is not valid any more", "FORBIDDEN")
+    service.refuse("Watch", gone)
+    answer = await cli(service, "run", str(plan))
+    assert answer.code == 6
+    assert "FORBIDDEN" in answer.err
+    assert "k8s-execution status run0" in answer.err
+
+
 async def _until_following(process: asyncio.subprocess.Process) -> None:
     assert process.stderr is not None
     async with asyncio.timeout(DEADLINE):
@@ -419,7 +454,7 @@ async def test_watch_prints_events_until_done(service: FakeService) -> None:
 
 async def test_contradicting_places_are_refused(service: FakeService) -> None:
     """A remote service and a cluster at once."""
-    answer = await cli(service, "list", "--context", "x")
+    answer = await cli(service, "list", "--server", service.target, "--context", "x")
     assert answer.code == 2
     assert "give one" in answer.err
 

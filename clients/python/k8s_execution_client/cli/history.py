@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from k8s_execution_client.cli.border import UsageFault, perform, say
-from k8s_execution_client.cli.connection import Where, reading
+from k8s_execution_client.cli.connection import reading, where_of
 from k8s_execution_client.cli.options import Context, Data, Identity, Kubeconfig, Output, Server
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def list_(
 
         check_format(output, ("text", "wide", "json", "yaml", "name"))
         wanted = _Wanted(phase or [], verdict or [], label or [], name, project, active)
-        async with reading(Where(server, context, kubeconfig, data)) as client:
+        async with reading(where_of(server, context, kubeconfig, data)) as client:
             found = await wanted.executions(client, None if all_ else NEWEST + 1)
         _print_list(found if all_ else found[:NEWEST], output)
         if not all_ and len(found) > NEWEST:
@@ -151,7 +151,7 @@ def results(
         from k8s_execution_client.junit import write_junit
 
         check_format(output, ("text", "wide", "json", "yaml", "name"))
-        async with reading(Where(server, context, kubeconfig, data)) as client:
+        async with reading(where_of(server, context, kubeconfig, data)) as client:
             execution_id = await find(client, identity)
             found = await client.results(execution_id)
             execution = await client.status(execution_id)
@@ -212,7 +212,7 @@ def artifacts(
         from k8s_execution_client.fetch import fetch
 
         check_format(output, ("text", "wide", "json", "yaml", "name"))
-        async with reading(Where(server, context, kubeconfig, data)) as client:
+        async with reading(where_of(server, context, kubeconfig, data)) as client:
             execution_id = await find(client, identity)
             found = (await client.results(execution_id)).artifacts
             if output in {"json", "yaml"}:

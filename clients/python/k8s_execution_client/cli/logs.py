@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from k8s_execution_client.cli.border import perform, say
-from k8s_execution_client.cli.connection import Where, reading
+from k8s_execution_client.cli.connection import reading, where_of
 from k8s_execution_client.cli.options import Context, Data, Identity, Kubeconfig, Server
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def logs(
         from k8s_execution_client.cli.find import find
         from k8s_execution_client.cli.log_lines import LogLines
 
-        where = Where(server, context, kubeconfig, data)
+        where = where_of(server, context, kubeconfig, data)
         async with reading(where) as client:
             request = StreamLogsRequest(
                 execution_id=await find(client, identity), cursor=cursor, pods=pod, containers=container, steps=step
@@ -135,7 +135,7 @@ def watch(
         from k8s_execution_client.cli.output import check_format
 
         check_format(output, ("text", "json"))
-        where = Where(server, context, kubeconfig, data)
+        where = where_of(server, context, kubeconfig, data)
         async with reading(where) as client:
             execution_id = await find(client, identity) if identity else ""
             live = bool(where.server) or where.on_cluster

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from k8s_execution_client.cli.border import perform, say
-from k8s_execution_client.cli.connection import Where, acting
+from k8s_execution_client.cli.connection import Where, acting, where_of
 from k8s_execution_client.cli.options import Context, Data, Identity, Kubeconfig, Output, Server
 from k8s_execution_client.exit_codes import ExitCode
 
@@ -29,7 +29,7 @@ def cancel(
     data: Data = None,
 ) -> None:
     """End an execution; its evidence is kept and its environment deleted. Answers when the wish is stored."""
-    _end(identity, Where(server, context, kubeconfig, data), "cancel", wait=False)
+    _end(identity, where_of(server, context, kubeconfig, data), "cancel", wait=False)
 
 
 @commands.command("cleanup")
@@ -42,7 +42,7 @@ def cleanup(
     wait: Annotated[bool, typer.Option("--wait", help="Until the environment is gone.")] = False,
 ) -> None:
     """Delete an environment, also one that is held; ends the execution if it runs. Safe to repeat."""
-    _end(identity, Where(server, context, kubeconfig, data), "cleanup", wait=wait)
+    _end(identity, where_of(server, context, kubeconfig, data), "cleanup", wait=wait)
 
 
 def _end(identity: str, where: Where, command_name: str, *, wait: bool) -> None:
@@ -73,7 +73,7 @@ def sweep(
         from k8s_execution_client.cli.output import as_data, check_format, write_data
 
         check_format(output, ("text", "wide", "json", "yaml", "name"))
-        async with acting(Where(server, context, kubeconfig, data), "sweep") as client:
+        async with acting(where_of(server, context, kubeconfig, data), "sweep") as client:
             found = await client.sweep(dry_run=not yes)
         if output in {"json", "yaml"}:
             write_data({"dry_run": not yes, "orphans": [as_data(o) for o in found]}, output)
@@ -126,7 +126,7 @@ def health(server: Server = None) -> None:
     async def command() -> int:
         from k8s_execution_client.client import ExecutionClient
 
-        target = server or DEFAULT_SERVER
+        target = where_of(server).server or DEFAULT_SERVER
         async with ExecutionClient(target) as client:
             serving = await client.healthy()
         print(f"{target} {'SERVING' if serving else 'NOT_SERVING'}")

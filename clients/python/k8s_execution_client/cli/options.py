@@ -12,7 +12,7 @@ import typer
 
 Server = Annotated[
     str | None,
-    typer.Option("--server", envvar="K8S_EXECUTION_SERVER", metavar="ADDR", help="A remote service: host:port."),
+    typer.Option("--server", metavar="ADDR", help="A remote service: host:port. Default: K8S_EXECUTION_SERVER."),
 ]
 Context = Annotated[str | None, typer.Option("--context", metavar="NAME", help="Embedded service on this cluster.")]
 Kubeconfig = Annotated[

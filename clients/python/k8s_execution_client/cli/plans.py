@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from k8s_execution_client.cli.border import UsageFault, perform, say
-from k8s_execution_client.cli.connection import Where, reading
+from k8s_execution_client.cli.connection import Where, reading, where_of
 from k8s_execution_client.cli.options import Context, Data, Kubeconfig, Parameters, PlanFile, Server, Sets
 from k8s_execution_client.exit_codes import ExitCode
 
@@ -40,7 +40,7 @@ def validate(
         from k8s_execution_client.cli.output import as_data, check_format, write_data
 
         check_format(output, ("text", "json", "yaml"))
-        answer = await _validated(file, Where(server, context, kubeconfig, data), param or [], set_ or [])
+        answer = await _validated(file, where_of(server, context, kubeconfig, data), param or [], set_ or [])
         if output == "text":
             _print_answer(file, answer)
         else:
@@ -63,7 +63,7 @@ def render(
     """Print the objects that a plan would become, for `kubectl apply -f -`."""
 
     async def command() -> int:
-        answer = await _validated(file, Where(server, context, kubeconfig, data), param or [], set_ or [])
+        answer = await _validated(file, where_of(server, context, kubeconfig, data), param or [], set_ or [])
         if not answer.valid:
             say("\n".join(_problem_lines(file, answer.problems)))
             return ExitCode.USAGE

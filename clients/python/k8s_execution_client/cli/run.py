@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from k8s_execution_client.cli.border import UsageFault, perform, say
-from k8s_execution_client.cli.connection import Connection, Where, running
+from k8s_execution_client.cli.connection import Connection, running, where_of
 from k8s_execution_client.cli.options import (
     Context,
     Data,
@@ -24,6 +24,7 @@ from k8s_execution_client.cli.options import (
     Unisolated,
 )
 from k8s_execution_client.exit_codes import ExitCode, of_verdict
+from k8s_execution_client.faults import ServiceFault
 
 if TYPE_CHECKING:
     from k8s_execution_client._gen.maestro.k8s.execution.v1.execution_pb2 import Execution
@@ -75,7 +76,7 @@ def run(
         from k8s_execution_client.plan import load_plan
 
         check_format(output, ("text", "json"))
-        where = Where(server, context, kubeconfig, data, tuple(image or ()), allow_unisolated)
+        where = where_of(server, context, kubeconfig, data, (tuple(image or ()), allow_unisolated))
         plan = load_plan(file, parameters=param or (), sets=set_ or (), environment=os.environ)
         wishes = Wishes(output, junit, artifacts, fail_on_flaky, idempotency_key)
         async with running(where, say) as connection:
@@ -97,7 +98,12 @@ async def _run(connection: Connection, plan: Plan, wishes: Wishes) -> int:
     with interrupts.installed():
         execution = await client.execute(request)
         say(f"execution {execution.id}")
-        if not await follow(client, execution.id, _end_of(request, connection), interrupts):
+        try:
+            stayed = await follow(client, execution.id, _end_of(request, connection), interrupts)
+        except ServiceFault:
+            say(_how_to_find(connection, execution.id))
+            raise
+        if not stayed:
             say(_how_to_find(connection, execution.id))
             return ExitCode.INTERRUPTED
         execution = await client.status(execution.id)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from k8s_execution_client.cli.border import perform
-from k8s_execution_client.cli.connection import Where, reading
+from k8s_execution_client.cli.connection import reading, where_of
 from k8s_execution_client.cli.options import Context, Data, Identity, Kubeconfig, Output, Server
 from k8s_execution_client.exit_codes import of_verdict
 
@@ -35,7 +35,7 @@ def status(
         from k8s_execution_client.cli.output import check_format
 
         check_format(output, FORMATS)
-        async with reading(Where(server, context, kubeconfig, data)) as client:
+        async with reading(where_of(server, context, kubeconfig, data)) as client:
             show(await client.status(await find(client, identity)), output)
 
     perform(command)
@@ -61,7 +61,7 @@ def wait(
         from k8s_execution_client.cli.output import check_format
 
         check_format(output, FORMATS)
-        where = Where(server, context, kubeconfig, data)
+        where = where_of(server, context, kubeconfig, data)
         async with reading(where) as client:
             execution_id = await find(client, identity)
             wanted = is_over if gone else has_verdict

@@ -70,8 +70,8 @@ def _one_program(program: Path, name: str) -> Fill:
 
 
 def _fill_busybox(root: Path) -> None:
-    """A static busybox with a link for each of its commands."""
-    debian.unpack(("busybox-static", "base-passwd", "base-files", "usr-is-merged"), root)
+    """busybox with a link for each of its commands; not the static one, which crashes when it resolves a name."""
+    debian.unpack(("busybox", "base-passwd", "base-files", "usr-is-merged"), root)
     debian.complete(root)
     program = root / "usr/bin/busybox"
     listed = subprocess.run([program, "--list-full"], capture_output=True, text=True, check=True).stdout.split()
@@ -108,7 +108,7 @@ def catalogue(programs: Programs) -> list[Image]:
         Image((configs.PAUSE_IMAGE,), _one_program(pause, "pause"), (str(pause),), ("/pause",)),
         Image((LIBRARY + COREDNS,), _one_program(coredns, "coredns"), (str(coredns),), ("/coredns",)),
         Image((LIBRARY + AGENT,), _one_program(agent, "k8s-execution-agent"), (str(agent),), ("/k8s-execution-agent",)),
-        Image((LIBRARY + "busybox:1",), _fill_busybox, ("busybox-static",), command=("sh",)),
+        Image((LIBRARY + "busybox:1",), _fill_busybox, ("busybox",), command=("sh",)),
         Image(
             (LIBRARY + "python:3-slim", LIBRARY + "python:3"),
             _fill_python,

@@ -136,7 +136,9 @@ async def _with_cluster(settings: Settings, core: Core, kubeconfig: Path, ready:
 
     config = load_kubeconfig(kubeconfig, settings.context)
     async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
-        cluster = await stack.enter_async_context(open_cluster(config, tasks, clock=core.clock, executor=core.executor))
+        cluster = await stack.enter_async_context(
+            open_cluster(config, tasks, clock=core.clock, executor=core.executor, private=settings.simulate)
+        )
         logs = await stack.enter_async_context(
             LogManager(cluster, core.journals, cap=settings.log_limit_bytes, fill=OutputFile(cluster).read)
         )

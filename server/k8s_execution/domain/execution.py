@@ -97,11 +97,15 @@ class ResolvedImage:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where an execution runs; `uid` is the uid of the cluster's kube-system namespace."""
+    """Where an execution runs; `uid` is the uid of the cluster's kube-system namespace.
+
+    A `private` cluster was started by the service's own process and ended with it: nothing of it is left afterwards.
+    """
 
     kind: str
     version: str
     uid: str
+    private: bool = False
 
 
 @dataclass(frozen=True, slots=True)

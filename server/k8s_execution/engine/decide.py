@@ -32,6 +32,7 @@ from k8s_execution.engine.ending import close, enter, fail, finish_step, skip_pe
 STOP_PATIENCE = 60 * SECOND
 BLOCKED_AFTER = 120 * SECOND
 LOOK_AGAIN = 30 * SECOND
+_OWN_CONTAINERS = frozenset({naming.AGENT_INIT_CONTAINER, naming.COLLECTOR_CONTAINER})
 
 
 def decide(execution: Execution, observed: Observed, now: int) -> Plan:
@@ -201,7 +202,7 @@ def _with_images(execution: Execution, observed: Observed) -> Execution:
     known = {image.ref: image for image in execution.images}
     for pod in observed.pods:
         for container in pod.containers:
-            if container.image_id:
+            if container.image_id and container.name not in _OWN_CONTAINERS:
                 digest, _, ran_as = container.image_id.partition("#")  # simulated nodes say what really ran
                 known[container.image] = ResolvedImage(container.image, digest, ran_as)
     return replace(execution, images=tuple(known[ref] for ref in sorted(known)))

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor as ThreadExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from k8s_execution.domain import execution
@@ -188,17 +189,20 @@ async def open_cluster(
     clock: Clock,
     executor: ThreadExecutor,
     limits: KubeLimits | None = None,
+    private: bool = False,
 ) -> AsyncIterator[Cluster]:
     """Connect, read the cluster's identity, and keep its facts in tasks of `tasks` until the context is left.
 
     `async with asyncio.TaskGroup() as tasks, open_cluster(config, tasks, ...) as cluster:`: leaving the context
     cancels the reflectors, so the group can end; a reflector that ends by itself is a defect and ends the group.
+    `private` says that the caller started the cluster itself, so that it ends with the caller.
     Raises KubeConfigError, Refused (no right to read kube-system) or Unreachable.
     """
     limits = limits or KubeLimits()
     async with open_transport(config, limits, clock, executor) as transport:
         client = Client(transport, limits, clock)
-        cluster = Cluster(client, limits, clock, await read_identity(client), Listeners())
+        identity = replace(await read_identity(client), private=private)
+        cluster = Cluster(client, limits, clock, identity, Listeners())
         running = [
             tasks.create_task(reflector.run(), name=f"reflector {reflector.kind.kind}")
             for reflector in cluster.reflectors.each

@@ -166,7 +166,7 @@ class Ownership(Protocol):
         ...
 
     async def adopt_stranded(self, cluster_uid: str) -> Sequence[Execution]:
-        """Take every execution of a *simulated* cluster other than this one whose owner is dead: it ended with it."""
+        """Take every execution of a *private* cluster other than this one whose owner is dead: it ended with it."""
         ...
 
     async def owned(self) -> Sequence[str]:

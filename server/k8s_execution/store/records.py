@@ -67,7 +67,7 @@ def new_row(execution: Execution) -> dict[str, Any]:
         "name": execution.specification.name,
         "priority": execution.specification.policy.priority,
         "cluster_uid": execution.cluster.uid,
-        "cluster_kind": execution.cluster.kind,
+        "cluster_private": int(execution.cluster.private),
         "created_at": execution.created_at,
         "specification": _text(encode(execution.specification)),
         **execution_row(execution),

@@ -45,7 +45,7 @@ executions = Table(
     Column("verdict", String(32)),
     Column("priority", Integer, nullable=False),
     Column("cluster_uid", String(64), nullable=False),
-    Column("cluster_kind", String(32), nullable=False),
+    Column("cluster_private", Integer, nullable=False),
     Column("held", Integer, nullable=False),
     Column("owner", String(64), nullable=False),
     Column("epoch", BigInteger, nullable=False),

@@ -137,12 +137,12 @@ def admit(
 
 
 def take_over(transaction: Transaction, heir: Heir, cluster_uid: str, *, own: bool) -> Sequence[Execution]:
-    """Take what dead owners left: of this cluster (`own`), or of simulated clusters other than this one."""
+    """Take what dead owners left: of this cluster (`own`), or of private clusters that ended with their owners."""
     running = executions.c.phase != Phase.DONE.value
     if own:
         where = executions.c.cluster_uid == cluster_uid
     else:
-        where = (executions.c.cluster_uid != cluster_uid) & (executions.c.cluster_kind == "SIMULATED")
+        where = (executions.c.cluster_uid != cluster_uid) & (executions.c.cluster_private == 1)
     query = select(executions.c.id, executions.c.owner).where(running, where, executions.c.owner != heir.owner)
     rows = transaction.connection.execute(query).all()
     gone = {name for name in {row.owner for row in rows} if heir.is_dead(name)}

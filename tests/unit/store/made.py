@@ -13,7 +13,7 @@ from k8s_execution.ports.store import Acceptance, Change
 from support import build
 
 HERE = Cluster("SIMULATED", "v1.34.0-simulated", "cluster-here")
-ELSEWHERE = Cluster("SIMULATED", "v1.34.0-simulated", "cluster-elsewhere")
+ELSEWHERE = Cluster("SIMULATED", "v1.34.0-simulated", "cluster-elsewhere", private=True)
 
 
 def execution(**given: object) -> Execution:

@@ -22,7 +22,7 @@ def upgrade() -> None:
         sa.Column("verdict", sa.String(length=32), nullable=True),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("cluster_uid", sa.String(length=64), nullable=False),
-        sa.Column("cluster_kind", sa.String(length=32), nullable=False),
+        sa.Column("cluster_private", sa.Integer(), nullable=False),
         sa.Column("held", sa.Integer(), nullable=False),
         sa.Column("owner", sa.String(length=64), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),

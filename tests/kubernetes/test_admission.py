@@ -88,7 +88,7 @@ async def test_a_limit_range_gives_defaults_and_sets_a_maximum(kube: Kube, names
     ("change", "words"),
     [
         ({"hostNetwork": True}, "host namespaces (hostNetwork=true)"),
-        ({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}, 'hostPath volumes (volume "v")'),
+        ({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}, 'volume "v"'),
         ({"securityContext": {"runAsUser": 0}}, "runAsUser=0 (pod must not set runAsUser=0)"),
     ],
     ids=["hostNetwork", "hostPath", "root"],

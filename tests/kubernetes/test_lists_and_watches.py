@@ -49,9 +49,9 @@ async def test_a_field_selector_finds_by_name(kube: Kube, namespace: str) -> Non
 
 
 async def test_an_unsupported_field_selector_is_a_bad_request(kube: Kube, namespace: str) -> None:
-    reply = await kube.request("GET", path("configmaps", namespace), fieldSelector="spec.x=1")
-    assert reply.status == 400
-    assert "field label not supported" in reply.message
+    reply = await kube.request("GET", path("pods", namespace), fieldSelector="spec.x=1")
+    assert (reply.status, reply.reason) == (400, "BadRequest")
+    assert "field label not supported: spec.x" in reply.message
 
 
 async def test_pages_are_one_consistent_list(kube: Kube, namespace: str) -> None:

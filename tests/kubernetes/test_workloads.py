@@ -109,7 +109,9 @@ async def test_scale_is_a_subresource(kube: Kube, namespace: str) -> None:
     scale = (await kube.get("deployments", namespace, "d", "scale")).body
     assert (scale["kind"], scale["spec"]["replicas"]) == ("Scale", 1)
     scale["spec"]["replicas"] = 2
-    await kube.request("PUT", f"/apis/apps/v1/namespaces/{namespace}/deployments/d/scale", scale)
+    del scale["metadata"]["resourceVersion"]  # the controller may have written the status meanwhile
+    reply = await kube.request("PUT", f"/apis/apps/v1/namespaces/{namespace}/deployments/d/scale", scale)
+    assert reply.status == 200, reply.message
     await kube.until("deployments", namespace, "d", lambda o: o["status"].get("readyReplicas") == 2)
 
 

@@ -244,6 +244,10 @@ class FaultBook:
         for follower in list(self._followers):
             follower(faults)
 
+    def seen(self) -> list[int]:
+        """How often the occasion of each fault of the present script has come, for those that count."""
+        return [self._seen.get(id(fault), 0) for fault in self._faults]
+
     def count(self, fault: Fault) -> int:
         """Note that this fault's occasion came; answers how often it has come, this time included."""
         seen = self._seen.get(id(fault), 0) + 1

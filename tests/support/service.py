@@ -37,6 +37,8 @@ class Service:
     kubeconfig: Path
     environment: dict[str, str] = field(default_factory=dict)
     arguments: Sequence[str] = ()
+    name: str = ""
+    """Tells several processes on one folder apart."""
     process: asyncio.subprocess.Process | None = None
     channel: grpc.aio.Channel | None = None
 
@@ -49,19 +51,28 @@ class Service:
     @property
     def log(self) -> Path:
         """Where the process's output goes."""
-        return self.data.with_suffix(".log")
+        return self.data.with_suffix(f".{self.name}log")
+
+    @property
+    def ready(self) -> Path:
+        """The ready file."""
+        return self.data.with_suffix(f".{self.name}ready")
+
+    @property
+    def address(self) -> str:
+        """Where its gRPC answers, host:port."""
+        return str(json.loads(self.ready.read_text())["grpc"])
 
     async def start(self) -> None:
         """Start and wait for the ready file; AssertionError with the log's tail if it does not come."""
-        ready = self.data.with_suffix(".ready")
-        ready.unlink(missing_ok=True)
+        self.ready.unlink(missing_ok=True)
         where = ["--kubeconfig", str(self.kubeconfig)] if not {"--simulate"} & set(self.arguments) else []
         command = [str(COMMAND), "serve", *where, "--grpc-address", "127.0.0.1:0", "--data", str(self.data)]
         with self.log.open("ab") as output:
             self.process = await asyncio.create_subprocess_exec(
                 *command,
                 "--ready-file",
-                str(ready),
+                str(self.ready),
                 *self.arguments,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
@@ -69,12 +80,11 @@ class Service:
                 env={**os.environ, **self.environment},
             )
         async with asyncio.timeout(PATIENCE):
-            while not ready.exists():
+            while not self.ready.exists():
                 assert self.process.returncode is None, f"serve ended at once:\n{self.tail()}"
                 await asyncio.sleep(0.02)
-        self.channel = grpc.aio.insecure_channel(
-            json.loads(ready.read_text())["grpc"], options=[("grpc.max_receive_message_length", 32 << 20)]
-        )
+        options = [("grpc.max_receive_message_length", 32 << 20)]
+        self.channel = grpc.aio.insecure_channel(self.address, options=options)
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait for the end; the exit code."""

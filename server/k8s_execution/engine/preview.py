@@ -9,10 +9,11 @@ from k8s_execution.ports.manifests import Body, ManifestSource
 
 PREVIEW_ID = "0" * naming.ID_LENGTH
 MASKED = "***"
+_AFTER = {"ResourceQuota": 1, "Deployment": 2, "Job": 2}
 
 
 def objects(manifests: ManifestSource, specification: Specification, prefix: str) -> list[Body]:
-    """Every object of an execution of this plan, in the order of creation; secret values read `***`."""
+    """Every object of an execution of this plan, in an order that `kubectl apply` can follow; secrets read `***`."""
     execution = Execution(
         id=PREVIEW_ID,
         specification=specification,
@@ -24,7 +25,18 @@ def objects(manifests: ManifestSource, specification: Specification, prefix: str
     bodies += manifests.foundation(execution, dict.fromkeys(specification.environment.secrets, MASKED))
     for application in specification.environment.applications:
         bodies += manifests.application(execution, application.name)
-    return [*bodies, *(manifests.step(execution, state.key) for state in execution.steps)]
+    bodies += (manifests.step(execution, state.key) for state in execution.steps)
+    return sorted(bodies, key=_rank)
+
+
+def _rank(body: Body) -> int:
+    """The quota after what it counts itself and before what makes pods.
+
+    A Service is refused while a new quota has no status ("status unknown for quota", apiserver
+    pkg/admission/plugin/resourcequota/controller.go), and kubectl does not try again; pods are tried again by their
+    controllers. The engine, which retries, makes the quota first.
+    """
+    return _AFTER.get(str(body["kind"]), 0)
 
 
 def initial_steps(specification: Specification) -> tuple[StepState, ...]:

@@ -1,6 +1,7 @@
 """Scripted faults at the API server's door, and the path by which scripts are read and changed.
 
-`GET /simulation/faults` answers `{"version": n, "faults": […]}`; with `?version=n&wait=s` it is held until the version
+`GET /simulation/faults` answers `{"version": n, "faults": […], "seen": […]}`, where `seen` tells how often the
+occasion of each has come (`DropReply`, `Respond` with `times`). With `?version=n&wait=s` it is held until the version
 differs or s seconds have passed, so that the node need not poll. PUT replaces the script, POST adds, DELETE clears.
 """
 
@@ -97,7 +98,8 @@ class FaultGate:
                 self._faults.replace([])
             case _:
                 raise method_not_allowed()
-        body = {"version": self._faults.version, "faults": scripts.render(self._faults.all())}
+        book = self._faults
+        body = {"version": book.version, "faults": scripts.render(book.all()), "seen": book.seen()}
         return web.Response(body=encode(body), content_type="application/json")
 
     async def _wait(self, request: web.Request) -> None:

@@ -1,0 +1,63 @@
+"""A simulated cluster of a test's own, and its fault scripts.
+
+For tests that make the cluster misbehave: what they break must not reach the cluster that other tests share.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from support.kubeapi import Kube
+
+FAULTS = "/simulation/faults"
+Fault = dict[str, Any]
+
+
+@contextmanager
+def running(folder: Path, agent: Path) -> Iterator[Path]:
+    """The kubeconfig of a simulated cluster that lives as long as the context."""
+    ready, kubeconfig, log = folder / "ready", folder / "kubeconfig", folder / "log"
+    command = [sys.executable, "-m", "k8s_simulation", "--port", "0", "--kubeconfig", str(kubeconfig)]
+    command += ["--data", str(folder / "data"), "--ready-file", str(ready), "--agent", str(agent)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + 60
+        while not ready.exists():
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(0.02)  # a condition with a deadline: the process has no other way to tell
+        yield kubeconfig
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) in {0, -signal.SIGTERM}
+
+
+def fault(kind: str, **fields: Any) -> Fault:
+    """One fault as docs/simulation.md lists them."""
+    return {"kind": kind, **fields}
+
+
+async def script(kube: Kube, *faults: Fault) -> None:
+    """These faults instead of the present ones; none heals the cluster."""
+    reply = await kube.request("PUT", FAULTS, list(faults))
+    assert reply.status == 200, reply.body
+
+
+async def add(kube: Kube, *faults: Fault) -> None:
+    """These faults beside the present ones, or at once for those that act once."""
+    reply = await kube.request("POST", FAULTS, list(faults))
+    assert reply.status == 200, reply.body
+
+
+async def seen(kube: Kube) -> list[int]:
+    """How often the occasion of each fault of the script has come."""
+    reply = await kube.request("GET", FAULTS)
+    assert reply.status == 200, reply.body
+    return list(reply.body["seen"])

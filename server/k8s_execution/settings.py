@@ -99,6 +99,8 @@ class Settings:
     templates: Path | None = None
     dns_cidrs: tuple[str, ...] = ()
     dns_ports: tuple[int, ...] = (53,)
+    pip_index_url: str = ""
+    egress: tuple[str, ...] = ()
     log_limit_bytes: int = 1 << 30
     bundle_limit_bytes: int = 256 << 20
     log_level: str = "WARNING"
@@ -156,6 +158,8 @@ SOURCES: Mapping[str, _Source] = {
     "templates": _Source("K8S_EXECUTION_TEMPLATES", _path),
     "dns_cidrs": _Source("K8S_EXECUTION_DNS_CIDRS", _texts),
     "dns_ports": _Source("K8S_EXECUTION_DNS_PORTS", _counts),
+    "pip_index_url": _Source("K8S_EXECUTION_PIP_INDEX_URL", _text),
+    "egress": _Source("K8S_EXECUTION_EGRESS", _texts),
     "log_limit_bytes": _Source("K8S_EXECUTION_LOG_LIMIT_BYTES", _count),
     "bundle_limit_bytes": _Source("K8S_EXECUTION_BUNDLE_LIMIT_BYTES", _count),
     "log_level": _Source("K8S_EXECUTION_LOG_LEVEL", _text),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -26,7 +27,10 @@ def agent() -> Path:
 
 @pytest.fixture(scope="session")
 def simulation(tmp_path_factory: pytest.TempPathFactory, agent: Path) -> Iterator[Path]:
-    """The kubeconfig of a simulated cluster that lives for the session."""
+    """The kubeconfig of a simulated cluster that lives for the session, or the one that the tests are pointed at."""
+    if given := os.environ.get("K8S_EXECUTION_TEST_KUBECONFIG"):
+        yield Path(given)
+        return
     folder = tmp_path_factory.mktemp("simulation")
     ready, kubeconfig = folder / "ready", folder / "kubeconfig"
     command = [sys.executable, "-m", "k8s_simulation", "--port", "0", "--kubeconfig", str(kubeconfig)]

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 PREFIX = "K8S_EXECUTION_"
+TEST_PREFIX = "K8S_EXECUTION_TEST_"
+"""Names that only the project's own tests read."""
 CLIENT_NAMES = frozenset({"K8S_EXECUTION_SERVER"})
 AGENT_NAMES = frozenset({"K8S_EXECUTION_STEP", "K8S_EXECUTION_SHARED"})
 """Set inside step pods, where a suite may well start a service of its own."""
@@ -69,6 +71,13 @@ def _texts(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
+def _account(value: str) -> str:
+    namespace, slash, name = value.partition("/")
+    if not namespace or not slash or not name or "/" in name:
+        raise ValueError("must be namespace/name of a service account")
+    return value
+
+
 def _counts(value: str) -> tuple[int, ...]:
     return tuple(_count(part) for part in _texts(value))
 
@@ -87,6 +96,13 @@ class Settings:
     grpc_address: str = "127.0.0.1:50051"
     kubeconfig: Path | None = None
     context: str | None = None
+    in_cluster: bool = False
+    api_host: str = ""
+    api_port: str = ""
+    account_folder: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+    service_account: str = ""
+    environment_role: str = ""
+    dry_run_namespace: str = "default"
     simulate: bool = False
     history_only: bool = False
     allow_unisolated: bool = False
@@ -126,6 +142,11 @@ class Settings:
             except ValueError as wrong:
                 shown = SHOWN_INSTEAD_OF_SECRETS if source.secret else text[:80]
                 problems.append(f"{source.name}={shown!r} {wrong}")
+        if values.get("environment_role") and not values.get("service_account"):
+            problems.append(
+                "K8S_EXECUTION_ENVIRONMENT_ROLE is bound to the service's own account: "
+                "name it in K8S_EXECUTION_SERVICE_ACCOUNT (namespace/name)"
+            )
         if problems:
             raise SettingsError("; ".join(problems))
         return replace(Settings(**values), **{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]  # names are checked by replace
@@ -150,6 +171,13 @@ SOURCES: Mapping[str, _Source] = {
     "queue_limit": _Source("K8S_EXECUTION_QUEUE_LIMIT", _count),
     "data": _Source("K8S_EXECUTION_DATA", _path),
     "grpc_address": _Source("K8S_EXECUTION_GRPC_ADDRESS", _text),
+    "in_cluster": _Source("K8S_IN_CLUSTER", _switch),
+    "api_host": _Source("KUBERNETES_SERVICE_HOST", _text),
+    "api_port": _Source("KUBERNETES_SERVICE_PORT", _text),
+    "account_folder": _Source("K8S_EXECUTION_ACCOUNT_FOLDER", _path),
+    "service_account": _Source("K8S_EXECUTION_SERVICE_ACCOUNT", _account),
+    "environment_role": _Source("K8S_EXECUTION_ENVIRONMENT_ROLE", _text),
+    "dry_run_namespace": _Source("K8S_EXECUTION_DRY_RUN_NAMESPACE", _text),
     "allow_unisolated": _Source("K8S_EXECUTION_ALLOW_UNISOLATED", _switch),
     "installation": _Source("K8S_EXECUTION_INSTALLATION", _text),
     "installation_key": _Source("K8S_EXECUTION_KEY", _text, secret=True),

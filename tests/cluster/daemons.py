@@ -45,7 +45,7 @@ class Daemons:
 
         The child is who must be asked to end: the parent only waits for it.
         """
-        parent = self.start(f"{name}-entry", command)
+        parent = self.start(name, command)
         found: list[int] = []
 
         def forked() -> bool:

@@ -45,7 +45,7 @@ def status(name: str, root: Path = ROOT) -> Status | None:
     found = state.read(root / name)
     if found is None:
         return None
-    ended = tuple(process.name for process in found.processes if not processes.alive(process))
+    ended = tuple(dict.fromkeys(p.name for p in found.processes if not processes.alive(p)))
     return Status(Layout(name, found.slot, root), found.ready, ended)
 
 

@@ -197,7 +197,7 @@ SOURCES: Mapping[str, _Source] = {
 
 def _unknown(given: Mapping[str, str]) -> list[str]:
     known = {s.name for s in SOURCES.values()} | CLIENT_NAMES | AGENT_NAMES
-    unknown = sorted(name for name in given if name.startswith(PREFIX) and name not in known)
+    unknown = sorted(n for n in given if n.startswith(PREFIX) and not n.startswith(TEST_PREFIX) and n not in known)
     return [f"{name} is no setting of this service{_way_out(name, known)}" for name in unknown]
 
 

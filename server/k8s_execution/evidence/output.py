@@ -34,7 +34,8 @@ class OutputFile:
         try:
             record = json.loads(await run_agent(self._exec, pod, "stat"))["record"]
             truncated = record is not None and record["output_truncated"]
+            printed = int(record["output_bytes"]) if truncated else None
         except (ValueError, KeyError, TypeError) as error:
             raise ExecFailed("the agent's status cannot be read") from error
         if truncated:
-            raise LogGone("the step printed more than its output file holds")
+            raise LogGone("the step printed more than its output file holds", printed=printed)

@@ -175,7 +175,12 @@ class LogNotReady(Exception):
 
 
 class LogGone(Exception):
-    """The pod, the container or its log is no more."""
+    """The pod, the container or its log is no more, or does not hold what was asked for."""
+
+    def __init__(self, text: str, *, printed: int | None = None) -> None:
+        """`printed` is how many bytes the step printed in all, where that is known although they are not kept."""
+        super().__init__(text)
+        self.printed = printed
 
 
 class ClusterPort(ClusterWriter, ClusterReader, Exec, ContainerLogs, Protocol):

@@ -177,9 +177,9 @@ async def test_an_output_file_that_lacks_the_rest_says_so(agent: Path, tmp_path:
         async for chunk in OutputFile(AgentExec(agent, tmp_path)).read(POD, 1):
             read.append(chunk)  # noqa: PERF401 - what came before the fault counts
 
-    with pytest.raises(LogGone):
+    with pytest.raises(LogGone) as gone:
         await collect()
-    assert b"".join(read) == b"123"
+    assert b"".join(read) == b"123" and gone.value.printed == 10
 
 
 def _with_bundle(identity: str) -> Any:

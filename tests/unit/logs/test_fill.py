@@ -141,6 +141,19 @@ async def test_a_file_that_cannot_be_looked_at_changes_nothing(store: JournalSto
     assert [line.data for b in batches for line in b.lines] == [d for _, d in TRUTH] and not gaps(batches)
 
 
+async def test_a_log_longer_than_the_file_is_held_against_the_number_of_bytes_printed(store: JournalStore) -> None:
+    """The file holds too little to compare with; the agent counted what was printed."""
+    short = File(raw(TRUTH[:5]), LogGone("truncated", printed=len(raw(TRUTH)) + 100))
+    batches = await late(store, ScriptedLogs(TRUTH), short)
+    assert [line.data for b in batches for line in b.lines] == [d for _, d in TRUTH]
+    assert gaps(batches) == ["LOG_ROTATED"]
+
+
+async def test_a_whole_log_longer_than_the_file_has_no_gap(store: JournalStore) -> None:
+    short = File(raw(TRUTH[:5]), LogGone("truncated", printed=len(raw(TRUTH))))
+    assert not gaps(await late(store, ScriptedLogs(TRUTH), short))
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=300), st.integers(0, 300), st.integers(1, 60))
 def test_the_file_in_the_logs_form_is_the_same_bytes(data: bytes, offset: int, size: int) -> None:

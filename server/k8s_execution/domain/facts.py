@@ -145,21 +145,11 @@ class EventFact:
 
 
 @dataclass(frozen=True, slots=True)
-class LogProgress:
-    """How far the logs of an execution are: lines and bytes stored, follows still open."""
-
-    lines: int = 0
-    bytes: int = 0
-    open_streams: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Observed:
     """All that is known of one execution's environment at one moment.
 
     `synced` is False while a reflector has not listed yet or lost its connection: then absence proves nothing.
-    `busy` names the long operations that run for this execution (see `engine.operations`). `cluster_lost` is set for
-    an execution whose cluster ended for ever: then nothing of it exists any more.
+    `cluster_lost` is set for an execution whose cluster ended for ever: then nothing of it exists any more.
     """
 
     synced: bool
@@ -168,6 +158,4 @@ class Observed:
     jobs: tuple[JobFact, ...] = ()
     deployments: tuple[DeploymentFact, ...] = ()
     events: tuple[EventFact, ...] = ()
-    logs: LogProgress = LogProgress()
-    busy: frozenset[str] = frozenset()
     cluster_lost: bool = False

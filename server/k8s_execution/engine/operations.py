@@ -51,10 +51,6 @@ class Operations:
             return
         state.task = self.group.create_task(self._run(key, name, state, work), name=f"{name} of {key}")
 
-    def busy(self, key: str) -> frozenset[str]:
-        """Names of the operations that run for an execution."""
-        return frozenset(n for n, s in self._states.get(key, {}).items() if s.task is not None)
-
     def forget(self, key: str) -> None:
         """Cancel and forget everything of an execution that is done or no longer ours."""
         for state in self._states.pop(key, {}).values():

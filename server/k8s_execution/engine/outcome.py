@@ -16,7 +16,6 @@ from k8s_execution.domain.testcase import TestCounts
 from k8s_execution.domain.verdict import Code, Diagnosis, Verdict
 
 EXIT_AGENT_TROUBLE = 125
-EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127
 
 

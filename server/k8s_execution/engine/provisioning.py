@@ -11,7 +11,7 @@ from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.domain.plan import Application, StepKind
 from k8s_execution.domain.verdict import Code, Diagnosis, Verdict
 from k8s_execution.engine import diagnose, steps
-from k8s_execution.engine.actions import Action, CreateApplication, CreateFoundation, CreateNamespace, Plan, sooner
+from k8s_execution.engine.actions import Action, CreateApplication, CreateFoundation, CreateNamespace, Plan
 from k8s_execution.engine.clocks import MILLISECOND, SECOND
 from k8s_execution.engine.ending import enter, warn
 
@@ -128,9 +128,3 @@ def _never_ready(application: Application, pod: PodFact) -> Diagnosis:
     message = f"application {application.name} runs but never passed {what}"
     hint = "see its log; raise readiness.failure_threshold if it only needs longer"
     return Diagnosis(Code.NEVER_READY, message, f"pod/{pod.name}", hint=hint)
-
-
-def next_readiness_check(execution: Execution, observed: Observed, now: int) -> int | None:
-    """When to look again at applications that are not ready yet."""
-    waits = [now + LOOK_AGAIN for p in observed.pods if p.application and not p.ready]
-    return sooner(*waits, None) if execution.phase is Phase.PROVISIONING else None

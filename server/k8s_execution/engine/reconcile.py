@@ -35,7 +35,6 @@ class Reconciler:
         """Take the adapters, the queue of keys and the place where operations run."""
         self._tools = tools
         self._queue = queue
-        self._operations = operations
         self._actuator = Actuator(tools, operations)
 
     async def run(self, workers: int = WORKERS) -> None:
@@ -101,9 +100,7 @@ class Reconciler:
             return Observed(synced=True, cluster_lost=True)
         return replace(
             cluster.observe(execution.id),
-            logs=self._tools.logs.progress(execution.id),
             events=self._actuator.events(execution.id),
-            busy=self._operations.busy(execution.id),
         )
 
     async def _record(self, execution: Execution, plan: Plan) -> Execution:

@@ -11,11 +11,12 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Self
 
-from k8s_execution.domain.facts import LogProgress, PodFact
+from k8s_execution.domain.facts import PodFact
 from k8s_execution.domain.naming import STEP_CONTAINER
 from k8s_execution.domain.redaction import Masker
 from k8s_execution.logs.batching import Batcher, CapReached
@@ -34,6 +35,15 @@ logger = logging.getLogger(__name__)
 SHORTEST_FLUSH = 0.005
 MESSAGES_PER_SECOND = 30_000
 """Flushes times followers that one process carries (bench/): the flush interval is chosen to stay below."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogProgress:
+    """How far the logs of an execution are: lines and bytes stored, follows still open."""
+
+    lines: int = 0
+    bytes: int = 0
+    open_streams: int = 0
 
 
 class Follow:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from k8s_execution.domain.facts import LogProgress, PodFact
+from k8s_execution.domain.facts import PodFact
 from k8s_execution.domain.redaction import Masker
 
 
@@ -76,10 +76,6 @@ class LogCollector(Protocol):
 
     def observe(self, execution_id: str, pods: Sequence[PodFact], masker: Masker) -> None:
         """Follow every container of these pods that is not followed yet; cheap, called at every reconcile."""
-        ...
-
-    def progress(self, execution_id: str) -> LogProgress:
-        """How far the logs of an execution are."""
         ...
 
     async def seal(self, execution_id: str, pods: Sequence[PodFact], timeout: float) -> LogSummary:

@@ -22,7 +22,6 @@ from k8s_execution.transports.endpoints import ClientStream, Door, Endpoint, Ser
 
 M = TypeVar("M", bound=Message)
 Context = grpc.aio.ServicerContext[Any, Any]
-Behaviour = Callable[[Any, Context], Awaitable[bytes | None]]
 
 REQUEST_BYTES = 4 << 20
 """The largest request, as the contract says."""

@@ -291,7 +291,9 @@ def _ended_step() -> PodFact:
 
 def test_the_manager_is_a_log_collector(store: JournalStore) -> None:
     async def check() -> None:
-        collector: LogCollector = LogManager(ScriptedLogs([]), store, cap=1)
-        assert collector.progress("x1").lines == 0
+        manager = LogManager(ScriptedLogs([]), store, cap=1)
+        collector: LogCollector = manager
+        await collector.forget("x1")
+        assert manager.progress("x1").lines == 0
 
     asyncio.run(check())

@@ -54,3 +54,7 @@ cluster-down: env ## removes it, whatever state it is in
 
 cluster-status: env ## how it is, where its kubeconfig and logs are
 	@PYTHONPATH=tests $(PY) -m cluster status --name $(CLUSTER)
+
+.PHONY: test-cluster
+test-cluster: env ## the Kubernetes suite on the real cluster, which it brings up if need be
+	@K8S_EXECUTION_TEST_KUBECONFIG="$$(PYTHONPATH=tests $(PY) -m cluster up --name $(CLUSTER))" $(PY) -m pytest tests/kubernetes

@@ -24,6 +24,9 @@ _BOUNDS = {
     FieldDescriptor.CPPTYPE_INT64: 1 << 63,
 }
 LIST_VALUE = "google.protobuf.ListValue"
+SECRETS = "environment.secrets"
+"""What stands below this path is never shown: problems end up in the logs of CI."""
+
 WORDS = {"dict": "a mapping (name: value)", "list": "a list"}
 
 
@@ -37,7 +40,7 @@ class Fitter:
     def message(self, descriptor: Descriptor, data: Any, path: str) -> dict[str, Any]:
         """`data` as JSON for a message of `descriptor`; misfits are left out and noted."""
         if not isinstance(data, dict):
-            self._note(path, f"must be a mapping of fields, not {_shown(data)}", _fields_hint(descriptor))
+            self._note(path, f"must be a mapping of fields, not {_shown(data, path)}", _fields_hint(descriptor))
             return {}
         fitted: dict[str, Any] = {}
         for name, value in data.items():
@@ -60,7 +63,7 @@ class Fitter:
             fitted[field.name] = self._map(field.message_type.fields_by_name["value"], value, path)
         elif field.is_repeated:
             if not isinstance(value, list):
-                self._note(path, f"must be a list, not {_shown(value)}", "write [a, b] or one '- ' line for each")
+                self._note(path, f"must be a list, not {_shown(value, path)}", "write [a, b] or one '- ' line for each")
                 return
             items = [self._value(field, item, f"{path}[{index}]") for index, item in enumerate(value)]
             fitted[field.name] = [item for item in items if item is not None]
@@ -71,7 +74,7 @@ class Fitter:
 
     def _map(self, field: FieldDescriptor, value: Any, path: str) -> dict[str, Any]:
         if not isinstance(value, dict):
-            self._note(path, f"must be a mapping (name: value), not {_shown(value)}")
+            self._note(path, f"must be a mapping (name: value), not {_shown(value, path)}")
             return {}
         fitted = {key: self._value(field, item, f'{path}["{key}"]') for key, item in value.items()}
         return {key: item for key, item in fitted.items() if item is not None}
@@ -82,7 +85,7 @@ class Fitter:
                 return self._words(value, path)
             return self.message(field.message_type, value, path)
         if isinstance(value, (dict, list)):
-            self._note(path, f"must be a single value, not {_shown(value)}")
+            self._note(path, f"must be a single value, not {_shown(value, path)}")
             return None
         if field.enum_type is not None:
             return self._enum(field, value, path)
@@ -96,7 +99,7 @@ class Fitter:
 
     def _words(self, value: Any, path: str) -> list[str] | None:
         if not isinstance(value, list):
-            self._note(path, f"must be a list of words, not {_shown(value)}", "write [[pip, install, -r, x.txt]]")
+            self._note(path, f"must be a list of words, not {_shown(value, path)}", "write [[pip, install, -r, x.txt]]")
             return None
         words = [self._text(word, f"{path}[{index}]") for index, word in enumerate(value)]
         return [word for word in words if word is not None]
@@ -105,9 +108,11 @@ class Fitter:
         if isinstance(value, str):
             return value
         if not isinstance(value, Scalar):
-            self._note(path, f"must be text, not {_shown(value)}")
+            self._note(path, f"must be text, not {_shown(value, path)}")
             return None
         trap = trap_of(value)
+        if trap and _is_secret(path) and value.kind != "null":
+            trap = "is read by YAML as something else than its text", "write it in quotes"
         if trap:
             self._note(path, *trap)
             return None
@@ -117,13 +122,13 @@ class Fitter:
         text = value.text if isinstance(value, Scalar) else value
         if text.lower() in {"true", "false"}:
             return bool(text.lower() == "true")
-        self._note(path, f"must be true or false, not {_shown(value)}")
+        self._note(path, f"must be true or false, not {_shown(value, path)}")
         return None
 
     def _integer(self, field: FieldDescriptor, value: Any, path: str) -> int | None:
         text = value.text if isinstance(value, Scalar) else value
         if not _INTEGER.fullmatch(text):
-            self._note(path, f"must be a whole number, not {_shown(value)}", "write it in decimal digits")
+            self._note(path, f"must be a whole number, not {_shown(value, path)}", "write it in decimal digits")
             return None
         bound = _BOUNDS[field.cpp_type]
         if len(text) > 20 or not -bound <= int(text) < bound:
@@ -138,7 +143,7 @@ class Fitter:
         if text in names:
             return str(text)
         hint = f"write {text.upper()}" if text.upper() in names else suggestion(text, names)
-        self._note(path, f"is {_shown(value)}, which is no value of this field", hint)
+        self._note(path, f"is {_shown(value, path)}, which is no value of this field", hint)
         return None
 
     def _note(self, path: str, message: str, hint: str = "") -> None:
@@ -176,9 +181,15 @@ def _fields_hint(descriptor: Descriptor) -> str:
     return f"its fields: {names}" if names else "write {}"
 
 
-def _shown(data: Any) -> str:
-    if isinstance(data, Scalar):
-        return "nothing" if data.kind == "null" else data.text[:60]
+def _is_secret(path: str) -> bool:
+    return path.startswith(SECRETS)
+
+
+def _shown(data: Any, path: str) -> str:
     if isinstance(data, (dict, list)):
         return WORDS[type(data).__name__]
-    return repr(str(data)[:60])
+    if isinstance(data, Scalar) and data.kind == "null":
+        return "nothing"
+    if _is_secret(path):
+        return "a single value (not shown)"
+    return data.text[:60] if isinstance(data, Scalar) else repr(str(data)[:60])

@@ -65,19 +65,22 @@ def _read_yaml(text: str) -> Data:
 
 
 def _check_events(text: str) -> None:
-    """Refuse depth, aliases and tags before anything is built from them."""
+    """Refuse depth, aliases and tags before anything is built from them.
+
+    They are not shown: an unquoted password that begins with `*` or `!` is read as one.
+    """
     depth = 0
     for event in yaml.parse(text, Loader=_LOADER):
         line = f"line {event.start_mark.line + 1 if event.start_mark else 0}"
         if isinstance(event, yaml.AliasEvent):
-            raise ReadFault([Violation("", f"{line}: uses the alias *{event.anchor}", "write the value out")])
+            raise ReadFault([Violation("", f"{line}: uses an alias (*)", "write the value out, or text in quotes")])
         if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
             depth += 1
         elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
             depth -= 1
         tag = getattr(event, "tag", None)
         if tag:
-            raise ReadFault([Violation("", f"{line}: uses the tag {tag}", "leave it out")])
+            raise ReadFault([Violation("", f"{line}: uses a tag (!)", "leave it out, or write text in quotes")])
         if depth > MAX_DEPTH:
             raise ReadFault([Violation("", f"{line}: is nested more than {MAX_DEPTH} levels deep")])
 
@@ -158,7 +161,7 @@ def _scalars(data: Any, depth: int) -> Data:
 def _whole(text: str) -> str:
     """JSON can escape half of a character, which no message can hold."""
     if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
-        raise ReadFault([Violation("", f"holds half of a surrogate pair: {text[:40]!r}", "write the whole character")])
+        raise ReadFault([Violation("", "holds half of a surrogate pair", "write the whole character")])
     return text
 
 

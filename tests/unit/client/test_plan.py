@@ -132,6 +132,14 @@ def test_a_value_of_the_wrong_shape_is_named(tmp_path: Path, text: str, field: s
     assert field in problems(tmp_path, text)
 
 
+@pytest.mark.parametrize("wrong", ["hunter2", "[hunter2]", "{value: {a: hunter2}}", "{value: 0777}", "{value: 7:77}"])
+def test_a_misplaced_secret_is_not_shown(tmp_path: Path, wrong: str) -> None:
+    """Problems end up in the logs of CI."""
+    found = problems(tmp_path, f"environment: {{secrets: {{TOKEN: {wrong}}}}}")
+    assert "hunter2" not in str(found) and "77" not in str(found)
+    assert any(field.startswith('environment.secrets["TOKEN"]') for field in found)
+
+
 def test_json_plans_are_read(tmp_path: Path) -> None:
     """By their suffix."""
     text = '{"test_plan": {"source": {"image": {}}, "suites": [{"name": "u", "type": "PYTEST", "image": "x"}]}}'

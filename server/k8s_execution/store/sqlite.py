@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -33,6 +33,10 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 DATABASE = "executions.db"
+
+
+class StoreEnded(Exception):
+    """The writer or the look at our peers ended unasked: a defect of ours, after which nothing is written or heard."""
 
 
 class Listeners:
@@ -70,16 +74,16 @@ class SqlStore:
         readers: Engine,
         executor: Executor,
         lock: OwnerLock,
-        clock: HostClock,
         listeners: Listeners,
+        watching: asyncio.Task[None],
     ) -> None:
-        """Join the parts."""
+        """Join the parts; `watching` is the task that looks at our peers."""
         self._writer = writer
         self._readers = readers
         self._executor = executor
         self._lock = lock
-        self._clock = clock
         self._listeners = listeners
+        self._watching = watching
         self._reads: set[Future[Any]] = set()
 
     @staticmethod
@@ -95,9 +99,9 @@ class SqlStore:
         lock, clock, listeners = OwnerLock(data / "owners"), HostClock(), Listeners()
         writer = Writer(engine, clock.now, listeners.tell)
         peers = Peers(engine, writer, listeners.tell)
-        store = SqlStore(writer, readers, executor, lock, clock, listeners)
         await peers.begin()
         watching = asyncio.create_task(peers.watch(), name="store peers")
+        store = SqlStore(writer, readers, executor, lock, listeners, watching)
         try:
             yield store
         finally:
@@ -108,6 +112,12 @@ class SqlStore:
             lock.release()
             engine.dispose()
             readers.dispose()
+
+    async def supervise(self) -> NoReturn:
+        """Wait until cancelled; StoreEnded if a task of the store ends first: its process must end too, and restart."""
+        ended, _ = await asyncio.wait({self._writer.task, self._watching}, return_when=asyncio.FIRST_COMPLETED)
+        task = ended.pop()
+        raise StoreEnded(f"the task {task.get_name()!r} ended") from None if task.cancelled() else task.exception()
 
     @property
     def owner(self) -> str:
@@ -120,7 +130,7 @@ class SqlStore:
 
     async def now(self) -> int:
         """Microseconds since the epoch: SQLite runs inside this machine, so this one's (SQLite's own has 1 ms)."""
-        return self._clock.now()
+        return self._writer.now()
 
     async def get(self, execution_id: str) -> Execution:
         """See `ports.store.ExecutionReader.get`."""

@@ -63,14 +63,14 @@ class Writer:
     """Runs write transactions in order; `notify` is called on the event loop for each changed id after the commit."""
 
     def __init__(self, engine: Engine, now: Callable[[], int], notify: Callable[[str], None]) -> None:
-        """Start the task; `now` gives the store's time in µs."""
+        """Start the task; `now` gives the store's time in µs. Who owns the writer watches `task` and closes it."""
+        self.now = now
         self._engine = engine
-        self._now = now
         self._notify = notify
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue()
         self._closed = False
-        self._task = asyncio.create_task(self._run(), name="store writer")
+        self.task = asyncio.create_task(self._run(), name="store writer")
         self.position = 0
         """The position of the last status event written here; read it on the writer's thread only."""
 
@@ -80,7 +80,7 @@ class Writer:
         StoreUnavailable where the database does not take it: then nothing was written either, but for a commit whose
         answer was lost, so read again before repeating.
         """
-        if self._closed or self._task.done():
+        if self._closed or self.task.done():
             raise StoreUnavailable("the store is closed")
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.put_nowait(_Job(work, outcome))
@@ -94,23 +94,42 @@ class Writer:
         """Work off what waits, then end; a cancelled caller ends nothing that was taken on."""
         self._closed = True
         self._jobs.put_nowait(None)
-        await asyncio.shield(self._task)
+        await asyncio.wait({self.task})
         self._thread.shutdown(wait=False)  # it is idle: the task has ended
+        if not self.task.cancelled() and (defect := self.task.exception()) is not None:
+            log.error("the store's writer had ended before it was closed", exc_info=defect)
 
     async def _run(self) -> None:
+        jobs: list[_Job] = []
         closing = False
-        while not closing:
-            waiting: list[_Job | None] = [await self._jobs.get()]
-            while not self._jobs.empty() and len(waiting) < MOST_TOGETHER:
-                waiting.append(self._jobs.get_nowait())
-            closing = None in waiting
-            jobs = [job for job in waiting if job is not None]
-            if jobs:
+        try:
+            while not closing:
+                jobs, closing = await self._next()
                 for job, ended in zip(jobs, await self.on_thread(lambda: self._commit(jobs)), strict=True):  # noqa: B023 - awaited at once
                     self._settle(job, ended)
+        finally:
+            self._give_up(jobs)
+
+    async def _next(self) -> tuple[list[_Job], bool]:
+        """The jobs that share the next commit, and whether they are the last ones."""
+        waiting: list[_Job | None] = [await self._jobs.get()]
+        while not self._jobs.empty() and len(waiting) < MOST_TOGETHER:
+            waiting.append(self._jobs.get_nowait())
+        return [job for job in waiting if job is not None], None in waiting
+
+    def _give_up(self, jobs: list[_Job]) -> None:
+        """Leave nobody waiting where a defect of ours or a cancellation ends the task; else all were answered."""
+        while not self._jobs.empty():
+            job = self._jobs.get_nowait()
+            jobs += [job] if job is not None else []
+        for job in jobs:
+            if not job.outcome.done():
+                job.outcome.set_exception(StoreUnavailable("the store is closed"))
 
     def _commit(self, jobs: Sequence[_Job]) -> Sequence[_Ended]:
         """All jobs in one transaction of the database, each taken back alone if it faults."""
+        if not jobs:
+            return ()
         try:
             with self._engine.begin() as connection:
                 ended = [self._attempt(connection, job) for job in jobs]
@@ -121,7 +140,7 @@ class Writer:
         return ended
 
     def _attempt(self, connection: Connection, job: _Job) -> _Ended:
-        transaction = Transaction(connection, self._now())
+        transaction = Transaction(connection, self.now())
         try:
             with connection.begin_nested():
                 value = job.work(transaction)

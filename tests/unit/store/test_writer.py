@@ -12,7 +12,7 @@ import pytest
 from k8s_execution.domain.execution import Execution
 from k8s_execution.domain.faults import StoreUnavailable
 from k8s_execution.ports.store import ExecutionFilter
-from k8s_execution.store.sqlite import SqlStore
+from k8s_execution.store.sqlite import SqlStore, StoreEnded
 from unit.store.made import acceptance, until, warn
 
 
@@ -78,6 +78,31 @@ async def test_a_closed_store_refuses_writes(tmp_path: Path, executor: ThreadPoo
         pass
     with pytest.raises(StoreUnavailable):
         await store.accept(acceptance())
+
+
+async def test_a_writer_that_ends_by_a_defect_leaves_nobody_waiting_and_is_told(store: SqlStore) -> None:
+    def broken() -> int:
+        raise ZeroDivisionError
+
+    supervision = asyncio.create_task(store.supervise())
+    store._writer.now = broken
+    outcomes = await asyncio.gather(*(store.accept(acceptance()) for _ in range(100)), return_exceptions=True)
+    assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
+    with pytest.raises(StoreEnded) as caught:
+        await asyncio.wait_for(supervision, 5)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+async def test_supervision_ends_with_its_caller_and_not_with_the_store(
+    tmp_path: Path, executor: ThreadPoolExecutor
+) -> None:
+    async with SqlStore.open(tmp_path, executor) as store:
+        supervision = asyncio.create_task(store.supervise())
+        await store.accept(acceptance())
+        assert not supervision.done()
+        supervision.cancel()
+        await asyncio.wait({supervision})
+        assert supervision.cancelled()
 
 
 async def test_a_write_that_finds_the_database_locked_is_unavailable_and_the_next_one_works(store: SqlStore) -> None:

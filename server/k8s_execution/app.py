@@ -16,7 +16,7 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -154,8 +154,8 @@ async def _with_cluster(settings: Settings, core: Core, kubeconfig: Path, ready:
 
 def _start_engine(
     settings: Settings, core: Core, cluster: ClusterPort, logs: LogManager, sweeper: Sweeper, tasks: asyncio.TaskGroup
-) -> Callable[[], asyncio.Future[list[object]]]:
-    """Start the loops; the returned function ends them and gives what to wait for."""
+) -> Callable[[], Awaitable[None]]:
+    """Start the loops; the returned function ends them, then the operations, and returns when all have ended."""
     queue = WorkQueue(core.clock)
     operations = Operations(tasks, core.clock, queue.add)
     maskers = Maskers(core.store, core.sealer)
@@ -167,13 +167,14 @@ def _start_engine(
         tasks.create_task(owner.adopt_for_ever(), name="adoption"),
         tasks.create_task(owner.admit_for_ever(settings.max_environments), name="admission"),
         tasks.create_task(sweeper.sweep_for_ever(), name="sweep"),
+        tasks.create_task(core.store.supervise(), name="store supervision"),
     ]
 
-    def end() -> asyncio.Future[list[object]]:
+    async def end() -> None:
         for task in loops:
             task.cancel()
-        operations.close()
-        return asyncio.gather(*loops, return_exceptions=True)
+        await asyncio.wait(loops)
+        await operations.close()
 
     return end
 

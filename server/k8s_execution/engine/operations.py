@@ -57,10 +57,13 @@ class Operations:
             if state.task is not None and state.task is not asyncio.current_task():
                 state.task.cancel()
 
-    def close(self) -> None:
-        """Cancel and forget everything: this replica stops working."""
+    async def close(self) -> None:
+        """Cancel and forget everything, and wait until it has ended: this replica stops working."""
+        running = [s.task for states in self._states.values() for s in states.values() if s.task is not None]
         for key in list(self._states):
             self.forget(key)
+        if running:
+            await asyncio.wait(running)
 
     async def _run(self, key: str, name: str, state: _State, work: Work) -> None:
         try:
@@ -71,7 +74,7 @@ class Operations:
             self.wake(key, 0.0)  # another owner or a newer record: the next look decides
         except (ExecFailed, Unreachable, Fault, OSError) as fault:
             self._failed(key, name, state, fault)
-        except Exception as defect:
+        except Exception as defect:  # a supervised border: one operation's defect must not end the others
             log.exception("operation %s of %s met a defect", name, key)
             self._failed(key, name, state, defect)
         finally:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from k8s_execution.domain import naming
 from k8s_execution.domain.execution import Evidence, Execution, StepKey, StepPhase
-from k8s_execution.domain.facts import PodFact
+from k8s_execution.domain.facts import ContainerFact, PodFact
 from k8s_execution.domain.testcase import TestCounts, count
 from k8s_execution.engine import outcome
 from k8s_execution.engine.tools import Tools
@@ -35,15 +35,17 @@ async def send_source(tools: Tools, execution: Execution, key: StepKey, pod: Pod
 async def collect_step(tools: Tools, execution: Execution, key: StepKey, pod: PodFact, failures: int) -> None:
     """Bring a step's record and files home, judge it, record it; after some tries without its files."""
     step = execution.spec_of(key)
+    container = pod.container(naming.STEP_CONTAINER)
     try:
         collected = await tools.collector.collect(execution, key, pod)
+        if failures + 1 < COLLECT_TRIES:
+            _refuse_unexplained(collected, container)
     except (ExecFailed, Unreachable) as fault:
         if failures + 1 < COLLECT_TRIES:
             raise
         gap = f"reports and artifacts of {key.kind.lower()}/{key.name} could not be read: {fault}"
         collected = Collected(None, StepResult(execution.id, key, (), ()), 0, "", (gap,))
     counts = count(collected.result.cases)
-    container = pod.container(naming.STEP_CONTAINER)
     judged = outcome.judge(
         outcome.Evidence(step, collected.record, container, counts, collected.reports, collected.output_tail)
     )
@@ -63,6 +65,12 @@ async def collect_step(tools: Tools, execution: Execution, key: StepKey, pod: Po
         return replace(updated, tests=total, gaps=(*updated.gaps, *collected.gaps))
 
     await tools.store.save_result(collected.result, record, epoch=execution.epoch)
+
+
+def _refuse_unexplained(collected: Collected, container: ContainerFact | None) -> None:
+    """Raise ExecFailed for a step killed without a record: another try shows if its pod is being ended as a whole."""
+    if not outcome.is_explained(collected.record, container):
+        raise ExecFailed("the step left no record")
 
 
 async def release(tools: Tools, execution: Execution, key: StepKey, pod: PodFact, failures: int) -> None:

@@ -28,16 +28,23 @@ _PASSING_REFUSAL = re.compile(r"status unknown for quota|error looking up servic
 
 def of_pod(pod: PodFact, now: int) -> Diagnosis | None:
     """Why this pod will not get on, if so."""
-    if pod.reason == "Evicted":
-        return Diagnosis(Code.EVICTED, pod.message or "the pod was evicted", f"pod/{pod.name}", hint="lower its use")
-    if pod.reason in {"NodeLost", "NodeAffinity", "NodeShutdown", "Terminated", "DeletionByTaintManager"}:
-        return Diagnosis(Code.NODE_LOST, pod.message or f"the node was lost ({pod.reason})", f"pod/{pod.name}")
+    if (taken := of_loss(pod)) is not None:
+        return taken
     if not pod.scheduled and pod.scheduling_message and now - pod.created_at >= UNSCHEDULABLE_PATIENCE:
         hint = "lower resources, or give the cluster room; a pod's requests must fit one node"
         return Diagnosis(Code.UNSCHEDULABLE, pod.scheduling_message, f"pod/{pod.name}", hint=hint)
     for container in pod.containers:
         if (found := of_container(pod, container, now)) is not None:
             return found
+    return None
+
+
+def of_loss(pod: PodFact) -> Diagnosis | None:
+    """Why the cluster ended this pod as a whole, if it did; whatever its containers say then is a consequence."""
+    if pod.reason == "Evicted":
+        return Diagnosis(Code.EVICTED, pod.message or "the pod was evicted", f"pod/{pod.name}", hint="lower its use")
+    if pod.reason in {"NodeLost", "NodeAffinity", "NodeShutdown", "Terminated", "DeletionByTaintManager"}:
+        return Diagnosis(Code.NODE_LOST, pod.message or f"the node was lost ({pod.reason})", f"pod/{pod.name}")
     return None
 
 

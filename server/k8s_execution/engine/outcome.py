@@ -49,6 +49,15 @@ def judge(evidence: Evidence) -> Judgement:
     return Judgement(diagnosis.verdict, diagnosis, exit_code)
 
 
+def is_explained(record: AgentRecord | None, container: ContainerFact | None) -> bool:
+    """Whether a record or its container says how a step ended; else something from outside ended its pod."""
+    return record is not None or (container is not None and container.reason in _OWN_REASONS)
+
+
+_NOT_STARTED = frozenset({"StartError", "ContainerCannotRun"})
+_OWN_REASONS = _NOT_STARTED | {"OOMKilled"}
+
+
 def _exit_code(evidence: Evidence) -> int | None:
     if evidence.record is not None:
         return evidence.record.exit_code
@@ -93,7 +102,7 @@ def _before_command(evidence: Evidence) -> Diagnosis | None:
 
 def _without_record(evidence: Evidence) -> Diagnosis:
     container = evidence.container
-    if container is not None and container.reason in {"StartError", "ContainerCannotRun"}:
+    if container is not None and container.reason in _NOT_STARTED:
         return _found(evidence, Code.COMMAND_NOT_FOUND, container.message or "the container could not be started")
     exit_code = container.exit_code if container else None
     return _found(evidence, Code.POD_LOST, f"the step left no record (container exit code {exit_code})")

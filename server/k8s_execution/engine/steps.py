@@ -107,6 +107,8 @@ def _running(execution: Execution, observed: Observed, state: StepState, now: in
     pod = pod_of(observed, state.key)
     if pod is None or pod.uid != state.pod_uid:
         return _vanished(execution, observed, state, now)
+    if (lost := diagnose.of_loss(pod)) is not None:
+        return Plan(finish_step(execution, state, lost, now))
     step = pod.container(naming.STEP_CONTAINER)
     if step is not None and step.started_at is not None and state.started_at is None:
         state = replace(state, started_at=step.started_at)
@@ -129,6 +131,8 @@ def _collecting(execution: Execution, observed: Observed, state: StepState, now:
     pod = pod_of(observed, state.key)
     if pod is None or pod.uid != state.pod_uid:
         return _vanished(execution, observed, state, now)
+    if (lost := diagnose.of_loss(pod)) is not None:
+        return Plan(finish_step(execution, state, lost, now))  # with the pod its files are gone too
     return Plan(execution, (CollectStep(state.key, pod),))
 
 

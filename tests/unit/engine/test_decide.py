@@ -364,3 +364,16 @@ def test_the_first_cause_stays() -> None:
 
     first = fail(running(), Diagnosis(Code.OUT_OF_MEMORY, "first"), build.START)
     assert fail(first, Diagnosis(Code.CRASH_LOOP, "second"), build.START) == first
+
+
+@pytest.mark.parametrize("phase", [StepPhase.RUNNING, StepPhase.COLLECTING])
+@pytest.mark.parametrize(("reason", "code"), [("Evicted", Code.EVICTED), ("NodeLost", Code.NODE_LOST)])
+def test_a_pod_ended_as_a_whole_is_not_judged_by_its_containers(phase: StepPhase, reason: str, code: Code) -> None:
+    """The killed container is a consequence, and there is nobody left to collect from."""
+    killed = build.container(state=ContainerState.TERMINATED, exit_code=137)
+    pod = build.step_pod("unit", StepKind.SUITE, killed, phase="Failed", reason=reason)
+    made = build.with_step(build.execution(phase=Phase.TESTING), "unit", phase, pod=pod.name, pod_uid=pod.uid)
+    plan = decide(made, build.observed(pod), build.START)
+    state = plan.execution.step(SUITE)
+    assert (state.phase, state.diagnosis and state.diagnosis.code) == (StepPhase.FINISHED, code)
+    assert "CollectStep" not in kinds(plan)

@@ -11,7 +11,7 @@ from k8s_execution.domain.facts import ContainerFact, ContainerState
 from k8s_execution.domain.plan import Step, StepKind, SuiteType
 from k8s_execution.domain.testcase import TestCounts
 from k8s_execution.domain.verdict import Code, Verdict
-from k8s_execution.engine.outcome import Evidence, judge
+from k8s_execution.engine.outcome import Evidence, is_explained, judge
 from support import build
 
 RAN = AgentRecord(AgentStage.COMMAND, 0)
@@ -102,3 +102,20 @@ def test_the_diagnosis_names_the_step_and_shows_the_end_of_its_output() -> None:
     assert found.diagnosis is not None
     assert (found.diagnosis.object, found.diagnosis.excerpt) == ("suite/unit", "E assert 1 == 2")
     assert found.diagnosis.message == "1 of 3 tests failed"
+
+
+@pytest.mark.parametrize(
+    ("record", "container", "explained"),
+    [
+        (RAN, ended(0), True),
+        (None, ended(137, "OOMKilled"), True),
+        (None, ended(128, "StartError"), True),
+        (None, ended(137), False),
+        (None, None, False),
+    ],
+)
+def test_a_step_killed_without_a_record_is_not_explained(
+    record: AgentRecord | None, container: ContainerFact | None, explained: bool
+) -> None:
+    """Then the pod may be on its way out as a whole, which another look shows."""
+    assert is_explained(record, container) is explained

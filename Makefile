@@ -57,4 +57,6 @@ cluster-status: env ## how it is, where its kubeconfig and logs are
 
 .PHONY: test-cluster
 test-cluster: env ## the Kubernetes suite on the real cluster, which it brings up if need be
-	@K8S_EXECUTION_TEST_KUBECONFIG="$$(PYTHONPATH=tests $(PY) -m cluster up --name $(CLUSTER))" $(PY) -m pytest tests/kubernetes
+	@export PYTHONPATH=tests K8S_EXECUTION_TEST_KUBECONFIG="$$(PYTHONPATH=tests $(PY) -m cluster up --name $(CLUSTER))" && \
+	K8S_EXECUTION_TEST_API_RESTART="$(PY) -m cluster restart --name $(CLUSTER) --process kube-apiserver" \
+	$(PY) -m pytest tests/kubernetes

@@ -1,4 +1,4 @@
-"""The command line: `python -m cluster up|down|status [--name NAME]`.
+"""The command line: `python -m cluster up|down|status|restart [--name NAME] [--process P]`.
 
 Progress goes to standard error, answers (a kubeconfig's path, a status) to standard output.
 """
@@ -48,16 +48,25 @@ def status(name: str) -> int:
     return 0 if found.healthy else 1
 
 
+def restart(name: str, process: str | None) -> int:
+    """Kill a process and start it again."""
+    harness.restart(name, process or "", say)
+    return 0
+
+
 def main(arguments: list[str]) -> int:
     """Run one command; 1 and the reason on standard error if it fails."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {Path(__file__).parent.name}", description=str(__doc__).splitlines()[0]
     )
     commands = {"up": up, "down": down, "status": status}
-    parser.add_argument("command", choices=commands)
+    parser.add_argument("command", choices=[*commands, "restart"])
     parser.add_argument("--name", default="default", help="several clusters can run at once (default: %(default)s)")
+    parser.add_argument("--process", choices=harness.RESTARTABLE, help="which one `restart` kills and starts again")
     given = parser.parse_args(arguments)
     try:
+        if given.command == "restart":
+            return restart(given.name, given.process)
         return commands[given.command](given.name)
     except ClusterFault as fault:
         say(str(fault))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +112,45 @@ def _import_images(daemons: Daemons, holder: Process, archives: Sequence[Path]) 
         if done.returncode != 0:
             end = processes.tail(daemons.log("containerd"))
             raise ClusterFault(f"the image {archive.name} cannot be imported: {done.stderr}\n{end}")
+
+
+def restart(name: str, process: str, say: Say, root: Path = ROOT) -> None:
+    """Kill a process as a crash would, and start it again, until it answers.
+
+    Raises ClusterFault if there is no such cluster or process, or if it does not come back.
+    """
+    host.check()
+    with state.cluster_lock(name):
+        found = state.read(root / name)
+        if found is None:
+            raise ClusterFault(f"there is no cluster {name}")
+        if process not in RESTARTABLE:
+            raise ClusterFault(f"{process} cannot be restarted; what can: {', '.join(RESTARTABLE)}")
+        daemons = Daemons(Layout(name, found.slot, root), builds.build_all(say), Journal(root / name, found))
+        processes.stop([p for p in found.processes if p.name == process], 0.0)
+        daemons.journal.forget(process)
+        RESTARTABLE[process](daemons, found.process("node"))
+    say(f"{process} of the cluster {name} is back")
+
+
+def _restart_api_server(daemons: Daemons, _: Process) -> None:
+    controlplane.wait_ready(daemons, controlplane.start_api_server(daemons))
+
+
+def _restart_kubelet(daemons: Daemons, holder: Process) -> None:
+    node.wait_answers(daemons, node.start_kubelet(daemons, holder))
+
+
+def _restart_containerd(daemons: Daemons, holder: Process) -> None:
+    daemons.layout.containerd_socket.unlink(missing_ok=True)  # or the old one would pass for an answer
+    node.start_containerd(daemons, holder)
+
+
+RESTARTABLE: dict[str, Callable[[Daemons, Process], None]] = {
+    "kube-apiserver": _restart_api_server,
+    "kubelet": _restart_kubelet,
+    "containerd": _restart_containerd,
+}
 
 
 def down(name: str, say: Say, root: Path = ROOT) -> bool:

@@ -133,6 +133,17 @@ def start_networking(daemons: Daemons, holder: Process) -> None:
     daemons.start_below("kube-proxy", [*enter, daemons.programs["kube-proxy"], f"--config={layout.folder}/proxy.yaml"])
 
 
+def wait_answers(daemons: Daemons, kubelet: Process) -> None:
+    """Wait until the kubelet itself answers; the node's condition stays Ready for a while without it."""
+    path = f"/api/v1/nodes/{daemons.layout.node_name}/proxy/healthz"
+    daemons.wait(
+        lambda: controlplane.kubectl(daemons, "get", "--raw", path).stdout == "ok",
+        "an answer of the kubelet",
+        READY_SECONDS,
+        kubelet,
+    )
+
+
 def wait_ready(daemons: Daemons, kubelet: Process) -> None:
     """Wait until the API server lists the node as Ready."""
     wanted = f"node/{daemons.layout.node_name}"

@@ -35,7 +35,7 @@ class State:
     ready: bool = False
 
     def process(self, name: str) -> Process:
-        """The latest process of this name. Raises ClusterFault if none was started."""
+        """The innermost process of this name. Raises ClusterFault if none was started."""
         for process in reversed(self.processes):
             if process.name == name:
                 return process
@@ -88,6 +88,11 @@ class Journal:
     def process(self, process: Process) -> None:
         """A process was started. (Between start and record its environment marks it, see `processes.marked`.)"""
         self._write(dataclasses.replace(self.state, processes=(*self.state.processes, process)))
+
+    def forget(self, name: str) -> None:
+        """The processes of this name have ended, and are about to be replaced."""
+        kept = tuple(process for process in self.state.processes if process.name != name)
+        self._write(dataclasses.replace(self.state, processes=kept))
 
     def link(self, name: str) -> None:
         """A network link is about to be made."""

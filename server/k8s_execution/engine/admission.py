@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from k8s_execution.ports.store import QueueEntry
+from k8s_execution.ports.store import Choice, QueueEntry
 
 
 def order(queue: Sequence[QueueEntry]) -> list[QueueEntry]:
@@ -12,7 +12,7 @@ def order(queue: Sequence[QueueEntry]) -> list[QueueEntry]:
     return sorted(queue, key=lambda e: (-e.priority, e.created_at, e.id))
 
 
-def chooser(cap: int) -> Callable[[Sequence[QueueEntry], int], Sequence[str]]:
+def chooser(cap: int) -> Choice:
     """A choice for `store.admit`: fill the cap from the head of the queue."""
 
     def choose(queue: Sequence[QueueEntry], active: int) -> Sequence[str]:

@@ -40,6 +40,10 @@ class QueueEntry:
     created_at: int
 
 
+Choice = Callable[[Sequence[QueueEntry], int], Sequence[str]]
+"""Picks whom to admit (ids) from everyone who waits in one cluster, and the number of active executions there."""
+
+
 @dataclass(frozen=True, slots=True)
 class StatusEvent:
     """One status event: the execution as it was after the change. `position` orders events across executions."""
@@ -143,9 +147,7 @@ class ExecutionWriter(Protocol):
         """The result's rows and the change of the record in one transaction; repeating it replaces the rows."""
         ...
 
-    async def admit(
-        self, choose: Callable[[Sequence[QueueEntry], int], Sequence[str]], change: Change, *, owner: str
-    ) -> Sequence[str]:
+    async def admit(self, choose: Choice, change: Change, *, owner: str) -> Sequence[str]:
         """Let `choose(queue, active)` pick whom to admit among those owned by `owner`; change them in the same txn.
 
         `queue` is every waiting execution of the same cluster, `active` counts those in ACTIVE phases of that

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from k8s_execution.domain.execution import Execution
 from k8s_execution.domain.faults import StoreUnavailable
-from k8s_execution.ports.store import Acceptance, Change, ExecutionFilter, QueueEntry, StatusEvent, StepResult
+from k8s_execution.ports.store import Acceptance, Change, Choice, ExecutionFilter, StatusEvent, StepResult
 from k8s_execution.runtime.hostclock import HostClock
 from k8s_execution.store import reading, writing
 from k8s_execution.store.engine import open_engine
@@ -176,9 +176,7 @@ class SqlStore:
         """See `ports.store.ExecutionWriter.save_result`."""
         return await self._write(lambda t: writing.save_result(t, result, change, epoch))
 
-    async def admit(
-        self, choose: Callable[[Sequence[QueueEntry], int], Sequence[str]], change: Change, *, owner: str
-    ) -> Sequence[str]:
+    async def admit(self, choose: Choice, change: Change, *, owner: str) -> Sequence[str]:
         """See `ports.store.ExecutionWriter.admit`; nothing is locked where nobody of ours waits."""
         if not await self._read(lambda c: reading.waits_for(c, owner)):
             return ()

@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, insert, select, update
 from k8s_execution.domain.execution import Execution
 from k8s_execution.domain.faults import IdempotencyConflict, QueueFull, Stale
 from k8s_execution.domain.lifecycle import ACTIVE, Phase
-from k8s_execution.ports.store import Acceptance, Change, QueueEntry, StepResult
+from k8s_execution.ports.store import Acceptance, Change, Choice, QueueEntry, StepResult
 from k8s_execution.store import diff, reading, records
 from k8s_execution.store.schema import artifacts, cases, collected, events, executions, idempotency, labels, secrets
 from k8s_execution.store.writer import Transaction
@@ -112,7 +112,7 @@ def save_result(transaction: Transaction, result: StepResult, apply: Change, epo
 
 def admit(
     transaction: Transaction,
-    choose: Callable[[Sequence[QueueEntry], int], Sequence[str]],
+    choose: Choice,
     apply: Change,
     *,
     owner: str,

@@ -2,27 +2,31 @@
 
 Ours (by installation id) go when their row is DONE, or missing in two sweeps in a row and past a minimal age; a
 foreign installation's only after its expiry, and where it has none it is reported, never deleted. Deletions a sweep
-are bounded, and carry a uid precondition. An empty store in front of a full cluster is an incident, not a feast.
+are bounded, and carry a uid precondition. A store without a single execution has perhaps lost them: then ours go only
+after their expiry too.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from k8s_execution.domain.facts import NamespaceFact
-from k8s_execution.domain.faults import NotFound
+from k8s_execution.domain.faults import Fault, NotFound
 from k8s_execution.domain.lifecycle import Phase
+from k8s_execution.engine.cleaning import POD_GRACE_SECONDS
 from k8s_execution.engine.clocks import SECOND
 from k8s_execution.ports.clock import Clock
-from k8s_execution.ports.cluster import ClusterPort, ObjectRef
-from k8s_execution.ports.store import Store
+from k8s_execution.ports.cluster import ClusterPort, ObjectRef, Refused, Unreachable
+from k8s_execution.ports.store import ExecutionFilter, Store
+
+log = logging.getLogger(__name__)
 
 MINIMAL_AGE = 60 * SECOND
 MOST_DELETIONS = 20
 SWEEP_EVERY = 300.0
-POD_GRACE_SECONDS = 1
 
 
 class SweepAction(StrEnum):
@@ -100,32 +104,41 @@ class Sweeper:
     async def sweep(self, *, dry_run: bool) -> Sequence[Finding]:
         """Judge every labelled namespace, oldest first; delete what may be deleted unless it is a dry run."""
         now = await self.store.now()
-        judged = [j for n in self.cluster.namespaces() if (j := await self._judge(n, now)) is not None]
+        seen = self._unknown if await self.store.list(ExecutionFilter(), limit=1) else frozenset[str]()
+        judged = [j for n in self.cluster.namespaces() if (j := await self._judge(n, now, seen)) is not None]
         if not dry_run:
             self._unknown = frozenset(j.namespace.uid for j in judged)
         judged.sort(key=lambda j: (j.namespace.created_at, j.namespace.name))
         chosen = [j for j in judged if j.deletable and not j.namespace.terminating][:MOST_DELETIONS]
         if not dry_run:
-            for item in chosen:
-                await self._delete(item.namespace)
+            chosen = [j for j in chosen if await self._delete(j.namespace)]
         return [_finding(j, now, delete=j in chosen) for j in judged]
 
     async def sweep_for_ever(self) -> None:
-        """Sweep every few minutes."""
+        """Sweep every few minutes; a cluster or store that does not answer, or refuses, is asked again next time."""
         while True:
             await self.clock.sleep(SWEEP_EVERY)
-            await self.sweep(dry_run=False)
+            try:
+                await self.sweep(dry_run=False)
+            except (Unreachable, Refused, Fault) as fault:
+                log.warning("the sweep was broken off: %s", fault)
 
-    async def _judge(self, namespace: NamespaceFact, now: int) -> Judged | None:
+    async def _judge(self, namespace: NamespaceFact, now: int, seen: frozenset[str]) -> Judged | None:
         try:
             row = (await self.store.get(namespace.execution_id)).phase
         except NotFound:
             row = None
-        return judge(namespace, self.installation, row, now, seen_before=namespace.uid in self._unknown)
+        return judge(namespace, self.installation, row, now, seen_before=namespace.uid in seen)
 
-    async def _delete(self, namespace: NamespaceFact) -> None:
-        await self.cluster.drain(namespace.name, POD_GRACE_SECONDS)
-        await self.cluster.delete(ObjectRef("Namespace", "", namespace.name, namespace.uid))
+    async def _delete(self, namespace: NamespaceFact) -> bool:
+        """Whether it was deleted; one whose deletion is refused does not keep the later ones from theirs."""
+        try:
+            await self.cluster.drain(namespace.name, POD_GRACE_SECONDS)
+            await self.cluster.delete(ObjectRef("Namespace", "", namespace.name, namespace.uid))
+        except Refused as refused:
+            log.warning("the orphan %s cannot be deleted: %s", namespace.name, refused)
+            return False
+        return True
 
 
 def _finding(item: Judged, now: int, *, delete: bool) -> Finding:

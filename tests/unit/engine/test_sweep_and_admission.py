@@ -15,8 +15,8 @@ from k8s_execution.domain.faults import NotFound
 from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.engine import admission
 from k8s_execution.engine.sweep import OrphanReason, SweepAction, Sweeper, judge
-from k8s_execution.ports.cluster import ObjectRef
-from k8s_execution.ports.store import QueueEntry
+from k8s_execution.ports.cluster import ObjectRef, Refused
+from k8s_execution.ports.store import ExecutionFilter, QueueEntry
 from support import build
 
 NOW = build.START + 3600 * build.SECOND
@@ -76,22 +76,34 @@ class EmptyStore:
     async def now(self) -> int:
         return NOW
 
+    async def list(self, _wanted: ExecutionFilter, *, limit: int) -> Sequence[Execution]:
+        return ()
+
     async def get(self, execution_id: str) -> Execution:
         raise NotFound(execution_id)
 
 
-class NotingCluster:
-    """A cluster of given namespaces that notes what is deleted."""
+class StoreOfOthers(EmptyStore):
+    """A store that holds an execution, but none of those that are asked for."""
 
-    def __init__(self, *namespaces: NamespaceFact) -> None:
+    async def list(self, _wanted: ExecutionFilter, *, limit: int) -> Sequence[Execution]:
+        return (build.execution(),)
+
+
+class NotingCluster:
+    """A cluster of given namespaces that notes what is deleted; it refuses to drain `refused`."""
+
+    def __init__(self, *namespaces: NamespaceFact, refused: str = "") -> None:
         self._namespaces = namespaces
+        self._refused = refused
         self.deleted: list[ObjectRef] = []
 
     def namespaces(self) -> Sequence[NamespaceFact]:
         return self._namespaces
 
     async def drain(self, namespace: str, grace_seconds: int) -> None:
-        pass
+        if namespace == self._refused:
+            raise Refused(403, "Forbidden", "no right to delete pods")
 
     async def delete(self, ref: ObjectRef) -> bool:
         self.deleted.append(ref)
@@ -112,3 +124,24 @@ async def test_a_dry_run_says_what_a_sweep_would_do_and_does_nothing(dry_run: bo
     ]
     assert findings[1].expires_at == NOW - 1
     assert cluster.deleted == ([] if dry_run else [ObjectRef("Namespace", "", "b", "b")])
+
+
+@pytest.mark.parametrize(("store", "deleted"), [(StoreOfOthers(), 1), (EmptyStore(), 0)])
+async def test_a_store_that_lost_everything_does_not_empty_the_cluster(store: EmptyStore, deleted: int) -> None:
+    """Missing in two sweeps is enough only where the store knows other executions."""
+    cluster = NotingCluster(build.namespace(installation="installation", expires_at=None))
+    sweeper = Sweeper(cast(Any, store), cast(Any, cluster), cast(Any, None), "installation")
+    await sweeper.sweep(dry_run=False)
+    assert cluster.deleted == []
+    await sweeper.sweep(dry_run=False)
+    assert len(cluster.deleted) == deleted
+
+
+async def test_an_orphan_that_cannot_be_deleted_does_not_protect_the_later_ones() -> None:
+    """It is reported, and the next one is deleted."""
+    old = build.namespace(name="a", uid="a", installation="other", expires_at=NOW - 1)
+    new = build.namespace(name="b", uid="b", installation="other", expires_at=NOW - 1, created_at=build.START + 1)
+    cluster = NotingCluster(old, new, refused="a")
+    sweeper = Sweeper(cast(Any, EmptyStore()), cast(Any, cluster), cast(Any, None), "installation")
+    findings = await sweeper.sweep(dry_run=False)
+    assert [(f.namespace, f.action) for f in findings] == [("a", SweepAction.REPORTED), ("b", SweepAction.DELETED)]

@@ -1,0 +1,81 @@
+"""Adoption and admission outlive a store that does not answer for a while, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import pytest
+
+from k8s_execution.domain.execution import Execution
+from k8s_execution.domain.faults import StoreUnavailable
+from k8s_execution.engine import ownership
+from k8s_execution.engine.ownership import Owner
+from support import build
+
+
+class RestlessClock:
+    """A clock on which every pause is over at once."""
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    async def sleep(self, _seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+class FailingStore:
+    """A store whose first look for executions ends in `fault`; the next one finds one."""
+
+    owner = "me"
+
+    def __init__(self, fault: Exception) -> None:
+        self._faults = [fault]
+
+    async def owned(self) -> Sequence[str]:
+        return ()
+
+    async def adopt(self, _cluster_uid: str) -> Sequence[Execution]:
+        if self._faults:
+            raise self._faults.pop()
+        return (build.execution(),)
+
+    async def adopt_stranded(self, _cluster_uid: str) -> Sequence[Execution]:
+        return ()
+
+    async def admit(self, _choose: object, _change: object, *, owner: str) -> Sequence[str]:
+        await self.adopt(owner)
+        self.admitted.set()
+        return ()
+
+    def subscribe(self, _listener: Callable[[str], None]) -> Callable[[], None]:
+        self.admitted = asyncio.Event()
+        return lambda: None
+
+
+async def test_adoption_waits_for_a_store_that_does_not_answer() -> None:
+    adopted = asyncio.Event()
+    owner = Owner(
+        cast(Any, FailingStore(StoreUnavailable("disk full"))), RestlessClock(), "uid", lambda _: adopted.set()
+    )
+    task = asyncio.create_task(owner.adopt_for_ever())
+    await asyncio.wait_for(adopted.wait(), 5)
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def test_admission_waits_for_a_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "ADMIT_EVERY", 0.0)
+    store = FailingStore(StoreUnavailable("disk full"))
+    task = asyncio.create_task(Owner(cast(Any, store), RestlessClock(), "uid", lambda _: None).admit_for_ever(1))
+    await asyncio.sleep(0)
+    await asyncio.wait_for(store.admitted.wait(), 5)
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def test_a_defect_ends_adoption_so_that_the_process_restarts() -> None:
+    owner = Owner(cast(Any, FailingStore(ZeroDivisionError())), RestlessClock(), "uid", lambda _: None)
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(owner.adopt_for_ever(), 5)

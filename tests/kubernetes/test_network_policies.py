@@ -39,6 +39,11 @@ TO_SERVER = {"to": [{"podSelector": {"matchLabels": {"app": "server"}}}]}
 FROM_FRIENDS = {"from": [{"podSelector": {"matchLabels": {"friend": "yes"}}}]}
 
 
+def ready(obj: Object) -> bool:
+    """True if the pod's condition Ready holds."""
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in obj["status"].get("conditions", []))
+
+
 async def serve(kube: Kube, namespace: str) -> None:
     """A pod that answers on port 8080 behind a service of the name `server`."""
     server = pod(namespace, "sh", "-c", SERVE, name="server")
@@ -47,7 +52,7 @@ async def serve(kube: Kube, namespace: str) -> None:
     spec = {"selector": {"app": "server"}, "ports": [{"port": 8080}]}
     metadata = {"name": "server", "namespace": namespace}
     await kube.created({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
-    await kube.until("pods", namespace, "server", lambda o: all(c["ready"] for c in o["status"]["containerStatuses"]))
+    await kube.until("pods", namespace, "server", ready)
 
 
 async def fetch(kube: Kube, namespace: str, name: str, **labels: str) -> str:

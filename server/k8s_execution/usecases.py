@@ -19,10 +19,10 @@ from k8s_execution.domain.fingerprint import fingerprint
 from k8s_execution.domain.lifecycle import ACTIVE, Phase
 from k8s_execution.domain.plan import BundleSource, Specification, StepKind
 from k8s_execution.domain.testcase import TestCase
-from k8s_execution.engine import preview
+from k8s_execution.engine import dryrun, preview
 from k8s_execution.engine.sweep import Finding, Sweeper
 from k8s_execution.ports.archive import Archive, StoredFile
-from k8s_execution.ports.cluster import ClusterReader
+from k8s_execution.ports.cluster import ClusterReader, DryRun
 from k8s_execution.ports.cursors import Cursors
 from k8s_execution.ports.logs import LogBatch, LogReader, LogStream
 from k8s_execution.ports.manifests import QUOTA_ROOM, Body, ManifestSource, PlanChecker, QuotaSum
@@ -111,7 +111,7 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the use cases work with. `cluster` and `sweeper` are None where only history is served."""
+    """What the use cases work with. `cluster`, `sweeper` and `dry_run` are None where only history is served."""
 
     store: Store
     archive: Archive
@@ -122,14 +122,16 @@ class Parts:
     manifests: ManifestSource
     cluster: ClusterReader | None = None
     sweeper: Sweeper | None = None
+    dry_run: DryRun | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of the installation. `queue` 0 means none."""
+    """Bounds of the installation. `queue` 0 means none; `dry_run_namespace` is where Validate's dry runs go."""
 
     namespace_prefix: str = "quality-fabric"
     queue: int = 1_000
+    dry_run_namespace: str = "default"
 
 
 class UseCases:
@@ -172,9 +174,15 @@ class UseCases:
         if any(p.rule != QUOTA_ROOM for p in problems):
             return ValidationReport(tuple(problems))
         review = self._parts.checker.review(specification)
-        prefix = self._limits.namespace_prefix
-        objects = () if problems else tuple(preview.objects(self._parts.manifests, specification, prefix))
-        return ValidationReport(tuple(problems), objects, tuple(review.quota), tuple(review.warnings))
+        quota = tuple(review.quota)
+        if problems:
+            return ValidationReport(tuple(problems), (), quota, tuple(review.warnings))
+        objects = tuple(preview.objects(self._parts.manifests, specification, self._limits.namespace_prefix))
+        said = dryrun.Judgement()
+        if self._parts.dry_run is not None:
+            said = await dryrun.judge(self._parts.dry_run, objects, self._limits.dry_run_namespace)
+        shown = () if said.problems else objects
+        return ValidationReport(said.problems, shown, quota, (*review.warnings, *said.warnings))
 
     async def status(self, execution_id: str, *, after_sequence: int = 0, wait: float = 0.0) -> StatusView:
         """The execution; with `wait` (seconds) the call is held until its sequence exceeds `after_sequence`."""

@@ -197,3 +197,18 @@ def test_the_example_file_shows_the_defaults(folder: Path) -> None:
     """Used as it is, it changes nothing."""
     (folder / ".env").write_text((REPOSITORY / ".env.example").read_text())
     assert Settings.load({}, {}) == Settings()
+
+
+def test_a_role_needs_the_account_that_it_is_bound_to() -> None:
+    """Both or neither."""
+    assert "K8S_EXECUTION_SERVICE_ACCOUNT" in problem(K8S_EXECUTION_ENVIRONMENT_ROLE="r")
+    assert "must be namespace/name" in problem(K8S_EXECUTION_SERVICE_ACCOUNT="svc")
+    settings = Settings.load({}, {"K8S_EXECUTION_ENVIRONMENT_ROLE": "r", "K8S_EXECUTION_SERVICE_ACCOUNT": "n/svc"})
+    assert (settings.environment_role, settings.service_account) == ("r", "n/svc")
+
+
+def test_the_own_cluster_is_named_by_what_kubernetes_sets() -> None:
+    """Host and port of every pod's environment; the old switch."""
+    environment = {"K8S_IN_CLUSTER": "true", "KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+    settings = Settings.load({}, environment)
+    assert (settings.in_cluster, settings.api_host, settings.api_port) == (True, "10.96.0.1", "443")

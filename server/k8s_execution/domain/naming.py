@@ -37,10 +37,9 @@ REPORT_DIR = "/k8s-execution/report"
 ARTIFACT_DIR = "/k8s-execution/artifact"
 
 SERVICE_ACCOUNT = "k8s-execution"
+ROLE_BINDING = "k8s-execution"
 SECRET_ENV = "environment-secrets"  # noqa: S105 - the name of an object, not a secret
 CONFIG_FILES = "environment-files"
-QUOTA = "environment"
-LIMIT_RANGE = "environment"
 
 _ID_ALPHABET = string.ascii_lowercase + string.digits
 ID_LENGTH = 26

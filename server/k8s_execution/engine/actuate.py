@@ -57,7 +57,7 @@ class Actuator:
         tools, start = self._tools, self._operations.start
         match action:
             case actions.SendSource(key, pod):
-                start(execution.id, f"source {key}", lambda _: collecting.send_source(tools, execution, key, pod))
+                start(execution.id, f"source {key}", lambda n: collecting.send_source(tools, execution, key, pod, n))
             case actions.StopStep(key, pod):
                 start(execution.id, f"stop {key}", lambda _: tools.collector.stop(pod), once=True)
             case actions.CollectStep(key, pod):
@@ -106,8 +106,12 @@ class Actuator:
         await self._tools.store.change(execution.id, record, epoch=execution.epoch)
 
     async def _create_foundation(self, execution: Execution) -> None:
+        where = f"namespace/{execution.namespace}"
+        access = self._tools.manifests.access(execution)
+        if access and not await self._create(execution, access, where):
+            return
         bodies = self._tools.manifests.foundation(execution, await self._tools.maskers.secrets(execution.id))
-        if await self._create(execution, bodies, f"namespace/{execution.namespace}"):
+        if await self._create(execution, bodies, where):
 
             def record(current: Execution, _now: int) -> Execution:
                 return replace(current, foundation_created=True)

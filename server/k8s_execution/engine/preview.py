@@ -22,6 +22,7 @@ def objects(manifests: ManifestSource, specification: Specification, prefix: str
         steps=initial_steps(specification),
     )
     bodies: list[Body] = [manifests.namespace(execution)]
+    bodies += manifests.access(execution)
     bodies += manifests.foundation(execution, dict.fromkeys(specification.environment.secrets, MASKED))
     for application in specification.environment.applications:
         bodies += manifests.application(execution, application.name)

@@ -19,11 +19,13 @@ from k8s_execution.kube.limits import KubeLimits
 from k8s_execution.kube.parse import micros
 from k8s_execution.kube.resources import item_path, resource
 from k8s_execution.ports.clock import Clock
-from k8s_execution.ports.cluster import Body, Created, ObjectRef, Propagation
+from k8s_execution.ports.cluster import Body, Created, DryRunImpossible, ObjectRef, Propagation
 
 # Both are 403 while controllers catch up with a new namespace: plugin/pkg/admission/serviceaccount/admission.go and
 # apiserver/pkg/admission/plugin/resourcequota/controller.go.
 _NOT_READY_YET = re.compile(r"error looking up service account|status unknown for quota")
+# apiserver/pkg/endpoints/handlers/responsewriters/errors.go: authorisation, and not admission, said no.
+_NO_RIGHT = re.compile(r'User "[^"]*" cannot create resource')
 _NAMESPACE_MISSING = re.compile(r'namespaces "[^"]*" not found')
 
 
@@ -45,7 +47,7 @@ class Writer:
             try:
                 return await self._create_once(body, execution_id)
             except StatusError as refusal:
-                if self._clock.monotonic() - began + pause > self._patience(refusal):
+                if self._clock.monotonic() - began + pause > self._patience(refusal, body):
                     raise
             except PassingFault as unknown:
                 if unknown.status == 401 or attempt + 1 >= self._limits.attempts:
@@ -54,8 +56,17 @@ class Writer:
             await self._clock.sleep(pause)
 
     async def dry_run(self, body: Body) -> None:
-        """POST with dryRun=All; Refused says what the API server would say."""
-        await self._client.post(_collection(body), body, [("dryRun", "All")], harmless=True)
+        """See `ports.cluster.DryRun.dry_run`."""
+        try:
+            await self._client.post(_collection(body), body, [("dryRun", "All")], harmless=True)
+        except StatusError as refusal:
+            if refusal.reason == "AlreadyExists":
+                return
+            elsewhere = refusal.status == 403 and ("exceeded quota" in refusal.message or _unready(refusal))
+            lacking = refusal.status == 403 and _NO_RIGHT.search(refusal.message)
+            if lacking or elsewhere or (refusal.status == 404 and _NAMESPACE_MISSING.search(refusal.message)):
+                raise DryRunImpossible(refusal.message) from refusal
+            raise
 
     async def delete(
         self, ref: ObjectRef, *, grace_seconds: int | None = None, propagation: Propagation | None = None
@@ -116,18 +127,25 @@ class Writer:
                 return None
             raise
 
-    def _patience(self, refusal: StatusError) -> float:
+    def _patience(self, refusal: StatusError, body: Body) -> float:
         """How long this refusal of a create may be a passing one, in seconds."""
         if "NamespaceTerminating" in refusal.causes:
             return -1.0
-        if refusal.status == 403 and _NOT_READY_YET.search(refusal.message):
+        if refusal.status == 403 and _unready(refusal):
             return self._limits.fresh_namespace_wait
+        # The authoriser learns of a RoleBinding made a moment ago by a watch of its own.
+        if refusal.status == 403 and _metadata(body).get("namespace") and _NO_RIGHT.search(refusal.message):
+            return self._limits.fresh_rights_wait
         if refusal.status == 404 and _NAMESPACE_MISSING.search(refusal.message):
             return self._limits.missing_namespace_wait
         # Two creates at once race for the quota's status: "Operation cannot be fulfilled on resourcequotas".
         if refusal.status == 409 and refusal.reason == "Conflict":
             return self._limits.missing_namespace_wait
         return -1.0
+
+
+def _unready(refusal: StatusError) -> bool:
+    return _NOT_READY_YET.search(refusal.message) is not None
 
 
 def _ours(found: Json, execution_id: str, refusal: StatusError) -> Created:

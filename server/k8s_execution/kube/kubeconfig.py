@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,26 @@ class Pem:
         return bool(self.file or self.data)
 
 
+PLUGIN_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
+_CLUSTER_EXTENSION = "client.authentication.k8s.io/exec"
+
+
+@dataclass(frozen=True, slots=True)
+class ExecPlugin:
+    """A program that prints a credential (client-go's `ExecConfig`). `argv` never passes through a shell.
+
+    `argv[0]` is a bare name (looked up in PATH) or an absolute path. `cluster_config` is what the cluster's entry
+    keeps for the plug-in; it is told, with the cluster's address and CA, only where `provide_cluster_info` is set.
+    """
+
+    argv: tuple[str, ...]
+    api_version: str
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    install_hint: str = ""
+    provide_cluster_info: bool = False
+    cluster_config: Any = field(default=None, repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class KubeConfig:
     """One cluster and one user. `token_file` is read again while connected, since its content rotates."""
@@ -47,13 +68,14 @@ class KubeConfig:
     token_file: str = ""
     client_certificate: Pem = Pem()
     client_key: Pem = Pem()
+    plugin: ExecPlugin | None = None
 
 
 def load_kubeconfig(path: Path | str, context: str | None = None) -> KubeConfig:
     """The named context of a kubeconfig file, or its current-context.
 
     Raises KubeConfigError where the file, the context, its cluster or its user is missing or of a kind that this
-    service cannot use (exec plug-ins, auth-providers, user names and passwords).
+    service cannot use (plug-ins that must ask a person, auth-providers, user names and passwords).
     """
     file = Path(path).expanduser().absolute()
     document = _read(file)
@@ -107,6 +129,7 @@ def _build(context: str, cluster: Mapping[str, Any], user: Mapping[str, Any], fi
         token_file="" if token else _resolve(user.get("tokenFile"), file),
         client_certificate=_pem(user, "client-certificate", file),
         client_key=_pem(user, "client-key", file),
+        plugin=_plugin(user, cluster, f"{file}: context {context!r}", file),
     )
     if bool(config.client_certificate) != bool(config.client_key):
         raise KubeConfigError(
@@ -120,18 +143,53 @@ def _build(context: str, cluster: Mapping[str, Any], user: Mapping[str, Any], fi
 
 
 def _refuse_unusable(user: Mapping[str, Any], context: str, file: Path) -> None:
-    has_other = any(user.get(k) for k in ("token", "tokenFile", "client-certificate", "client-certificate-data"))
-    if user.get("exec"):
-        raise KubeConfigError(
-            f"{file}: context {context!r}: exec plug-ins are not supported yet; "
-            "use a token, a token file or a client certificate"
-        )
+    others = ("token", "tokenFile", "client-certificate", "client-certificate-data", "exec")
+    has_other = any(user.get(k) for k in others)
     if user.get("auth-provider"):
         raise KubeConfigError(f"{file}: context {context!r}: auth-provider was removed from Kubernetes; use a token")
     if user.get("username") and not has_other:
         raise KubeConfigError(
             f"{file}: context {context!r}: user names and passwords were removed from Kubernetes; use a token"
         )
+
+
+def _plugin(user: Mapping[str, Any], cluster: Mapping[str, Any], where: str, file: Path) -> ExecPlugin | None:
+    """The user's exec plug-in; the checks are those of client-go's `clientcmd/validation.go`."""
+    entry = user.get("exec")
+    if not entry or user.get("token") or user.get("tokenFile"):
+        return None  # a token wins over a plug-in, as there
+    if not isinstance(entry, Mapping) or not entry.get("command"):
+        raise KubeConfigError(f"{where}: exec has no command")
+    version = str(entry.get("apiVersion") or "")
+    if version not in PLUGIN_VERSIONS:
+        raise KubeConfigError(
+            f"{where}: exec.apiVersion {version!r} is not one of {', '.join(PLUGIN_VERSIONS)}; update the plug-in"
+        )
+    mode = str(entry.get("interactiveMode") or ("IfAvailable" if version.endswith("beta1") else ""))
+    if mode == "Always":
+        raise KubeConfigError(f"{where}: the plug-in asks a person (interactiveMode Always), and here is nobody to ask")
+    if mode not in {"Never", "IfAvailable"}:
+        raise KubeConfigError(f"{where}: exec.interactiveMode must be Never or IfAvailable")
+    command = str(entry["command"])
+    if os.sep in command:
+        command = _resolve(command, file)
+    return ExecPlugin(
+        argv=(command, *(str(a) for a in entry.get("args") or ())),
+        api_version=version,
+        env=tuple((str(e.get("name")), str(e.get("value") or "")) for e in _mappings(entry.get("env"))),
+        install_hint=str(entry.get("installHint") or ""),
+        provide_cluster_info=entry.get("provideClusterInfo") is True,
+        cluster_config=_cluster_config(cluster),
+    )
+
+
+def _cluster_config(cluster: Mapping[str, Any]) -> Any:
+    extensions = _mappings(cluster.get("extensions"))
+    return next((e.get("extension") for e in extensions if e.get("name") == _CLUSTER_EXTENSION), None)
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
 def _pem(source: Mapping[str, Any], key: str, file: Path) -> Pem:

@@ -35,8 +35,10 @@ class KubeLimits:
     retry_after_cap: float = 30.0
     fresh_namespace_wait: float = 60.0
     missing_namespace_wait: float = 15.0
+    fresh_rights_wait: float = 5.0
     fresh_namespace_retry: Retry = Retry(base=0.1, cap=1.0)
     token_lifetime: float = 60.0
+    plugin_timeout: float = 60.0
     page_limit: int = 150
     page_bytes: int = 128 * 1024
     watch_min: float = 240.0

@@ -46,6 +46,7 @@ RESOURCES = {
     "StatefulSet": Resource("apps/v1", "statefulsets"),
     "Job": Resource("batch/v1", "jobs"),
     "NetworkPolicy": Resource("networking.k8s.io/v1", "networkpolicies"),
+    "RoleBinding": Resource("rbac.authorization.k8s.io/v1", "rolebindings"),
 }
 
 

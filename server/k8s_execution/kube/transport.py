@@ -24,7 +24,8 @@ import aiohttp
 
 from k8s_execution.kube import stub
 from k8s_execution.kube.answers import PassingFault, fault
-from k8s_execution.kube.credentials import Credentials
+from k8s_execution.kube.credentials import Credentials, PluginCredentials, TokenCredentials
+from k8s_execution.kube.execplugin import PluginCredential, PluginRunner
 from k8s_execution.kube.kubeconfig import KubeConfig, KubeConfigError, Pem
 from k8s_execution.kube.limits import KubeLimits
 from k8s_execution.ports.clock import Clock
@@ -95,11 +96,14 @@ class Transport:
         timeout = aiohttp.ClientTimeout(total=self._limits.request_timeout, sock_connect=self._limits.connect_timeout)
         response = await self._send(method, path, params, body, timeout)
         try:
-            return response.status, response.headers, await response.read()
+            answer = response.status, response.headers, await response.read()
         except NETWORK_ERRORS as error:
             raise PassingFault(f"the answer was cut: {_describe(error)}") from error
         finally:
             response.release()
+        if response.status == 401:
+            response.close()  # a connection keeps the client certificate that it began with
+        return answer
 
     async def stream(self, path: str, params: Params, silence: float | None) -> ByteStream:
         """GET whose body is read in chunks; `silence` is the longest wait for a byte in seconds, None for ever.
@@ -162,8 +166,14 @@ async def open_transport(
     config: KubeConfig, limits: KubeLimits, clock: Clock, executor: Executor
 ) -> AsyncIterator[Transport]:
     """Build the pool (TLS files are read once, here) and close it in the end; KubeConfigError if they are unusable."""
-    credentials = Credentials(config.token, config.token_file, limits.token_lifetime, clock, executor)
-    transport = Transport(_rest_client(config), config, credentials, limits)
+    rest = _rest_client(config)
+    credentials: Credentials
+    if config.plugin is not None:
+        runner = PluginRunner(config.plugin, config, limits.plugin_timeout, executor)
+        credentials = PluginCredentials(runner, clock, lambda made: _present(rest, made))
+    else:
+        credentials = TokenCredentials(config.token, config.token_file, limits.token_lifetime, clock, executor)
+    transport = Transport(rest, config, credentials, limits)
     try:
         yield transport
     finally:
@@ -192,6 +202,19 @@ def _rest_client(config: KubeConfig) -> Any:
     # netrc must not add credentials. The library offers no switch for it.
     rest.pool_manager._trust_env = False  # noqa: SLF001
     return rest
+
+
+def _present(rest: Any, made: PluginCredential) -> None:
+    """Show this client certificate on connections from now on; the library made the TLS context and hides it."""
+    context = rest.pool_manager.connector._ssl  # noqa: SLF001
+    with tempfile.TemporaryDirectory(prefix="k8s-execution-") as folder:
+        certificate = _as_file(Pem(data=made.certificate), folder, "certificate")
+        key = _as_file(Pem(data=made.key), folder, "key")
+        try:
+            context.load_cert_chain(certificate, key)
+        except (OSError, ValueError) as error:
+            message = f"the credential plug-in's certificate cannot be used: {error}"
+            raise PassingFault(message, perhaps_executed=False) from error
 
 
 def _as_file(pem: Pem, folder: str, name: str) -> str | None:

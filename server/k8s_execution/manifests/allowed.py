@@ -215,6 +215,13 @@ KINDS: Mapping[tuple[str, str], Fields] = {
     ("v1", "ServiceAccount"): _all(
         metadata=_metadata(Only((naming.SERVICE_ACCOUNT,))), automountServiceAccountToken=Only((False,))
     ),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"): _all(
+        metadata=_metadata(Only((naming.ROLE_BINDING,))),
+        roleRef=_all(
+            apiGroup=Only(("rbac.authorization.k8s.io",)), kind=Only(("ClusterRole",)), name=Text(longest=253)
+        ),
+        subjects=Items(_all(kind=Only(("ServiceAccount",)), namespace=_LABEL, name=Text(longest=253))),
+    ),
     ("v1", "Secret"): _all(
         metadata=_metadata(Only((naming.SECRET_ENV,))),
         type=Only(("Opaque",)),

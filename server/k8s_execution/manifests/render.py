@@ -59,6 +59,18 @@ class Manifests:
             raise TemplateRefused(f"namespace.yaml: the annotation {naming.ANNOTATION_EXPIRES_AT} is missing")
         return body
 
+    def access(self, execution: Execution) -> Sequence[Body]:
+        """The RoleBinding of the service's own account, where the installation names a role for it; else nothing."""
+        if not self._settings.environment_role:
+            return []
+        namespace, _, name = self._settings.service_account.partition("/")
+        account = {"namespace": namespace, "name": name}
+        body = self._render("rolebinding", execution, {"role": self._settings.environment_role, "account": account})
+        subjects = [{"kind": "ServiceAccount", **account}]
+        if body["roleRef"]["name"] != self._settings.environment_role or body["subjects"] != subjects:
+            raise TemplateRefused("rolebinding.yaml: binds another role, or binds it to somebody else")
+        return [body]
+
     def foundation(self, execution: Execution, secrets: Mapping[str, str]) -> Sequence[Body]:
         """Quota, limits, policy, service account, secret, config map: independent of each other."""
         specification = execution.specification

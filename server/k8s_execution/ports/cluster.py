@@ -57,6 +57,10 @@ class Unreachable(Exception):
     """The API server does not answer, or answers 429/5xx/401 even after the retries; try again later."""
 
 
+class DryRunImpossible(Exception):
+    """The API server cannot be asked about an object: no right, no such namespace, or another quota is in the way."""
+
+
 class ExecFailed(Exception):
     """An exec could not be started, was cut, or ended without its status; try again."""
 
@@ -77,15 +81,22 @@ class ExecStream(Protocol):
         ...
 
 
-class ClusterWriter(Protocol):
+class DryRun(Protocol):
+    """Asks the API server about an object without making it."""
+
+    async def dry_run(self, body: Body) -> None:
+        """POST with dryRun=All; Refused says what the API server would say.
+
+        An object that exists already is no refusal. Raises DryRunImpossible and Unreachable.
+        """
+        ...
+
+
+class ClusterWriter(DryRun, Protocol):
     """Changes in the cluster; every call retries passing faults itself and raises Refused or Unreachable."""
 
     async def create(self, body: Body, execution_id: str) -> Created:
         """POST; an object of that name with our execution id counts as success, a foreign one is Refused."""
-        ...
-
-    async def dry_run(self, body: Body) -> None:
-        """POST with dryRun=All; Refused says what the API server would say."""
         ...
 
     async def delete(
@@ -112,7 +123,7 @@ class ClusterReader(Protocol):
         ...
 
     def observe(self, execution_id: str) -> Observed:
-        """The present facts of one execution (without logs and busy, which the engine adds)."""
+        """The present facts of one execution, without events, which the engine adds."""
         ...
 
     def namespaces(self) -> Sequence[NamespaceFact]:

@@ -26,7 +26,9 @@ class InstallationSettings:
     `dns_namespace` and `dns_pod_labels` (empty: any pod) or `dns_cidrs` say who answers DNS, on `dns_ports`;
     `extra_egress` is (cidr, ports) that every environment may reach; `forbidden_egress` are the networks that no plan
     may ask for (add those of nodes, pods and services); `extra_env` goes into every container. `pod_security_version`
-    is `latest` or `v1.N`; `termination_grace_seconds` is how long an application may take to stop.
+    is `latest` or `v1.N`; `termination_grace_seconds` is how long an application may take to stop. `environment_role`
+    names the ClusterRole that is bound to `service_account` (namespace/name) in every namespace; empty where the
+    service has its rights otherwise.
     """
 
     installation: str
@@ -41,6 +43,8 @@ class InstallationSettings:
     ttl_label_minutes: bool = True
     pod_security_version: str = "latest"
     termination_grace_seconds: int = 5
+    environment_role: str = ""
+    service_account: str = ""
 
 
 QUOTA_ROOM = "quota.room"
@@ -74,6 +78,10 @@ class ManifestSource(Protocol):
 
     def namespace(self, execution: Execution) -> Body:
         """The namespace, with all that cleanup needs."""
+        ...
+
+    def access(self, execution: Execution) -> Sequence[Body]:
+        """What gives the service its own rights in the namespace, made before everything else in it; may be empty."""
         ...
 
     def foundation(self, execution: Execution, secrets: Mapping[str, str]) -> Sequence[Body]:

@@ -26,6 +26,7 @@ LIMITS = KubeLimits(
     retry_after_cap=0.1,
     fresh_namespace_wait=0.5,
     missing_namespace_wait=0.3,
+    fresh_rights_wait=0.3,
     fresh_namespace_retry=Retry(base=0.01, cap=0.05),
     watch_retry=Retry(base=0.005, cap=0.05),
     watch_stable=60,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from k8s_execution.kube.client import Client
 from k8s_execution.kube.create import Writer
-from k8s_execution.ports.cluster import ObjectRef, Propagation, Refused, Unreachable
+from k8s_execution.ports.cluster import DryRunImpossible, ObjectRef, Propagation, Refused, Unreachable
 from unit.kube.conftest import LIMITS, ProcessClock
 from unit.kube.fake_api import FakeApi, Fault, status_body
 
@@ -184,3 +185,53 @@ async def test_a_delete_survives_a_lost_reply(api: FakeApi, writer: Writer) -> N
     api.faults.append(Fault("DELETE", status=0, execute=True))
     assert not await writer.delete(ObjectRef("Job", "n", "j"))
     assert ("jobs", "n", "j") not in api.objects
+
+
+FORBIDDEN = (
+    'jobs.batch is forbidden: User "system:serviceaccount:s:s" cannot create resource "jobs" in API group "batch"'
+)
+
+
+async def test_a_dry_run_makes_nothing(api: FakeApi, writer: Writer) -> None:
+    """The request says so."""
+    await writer.dry_run(job())
+    assert api.seen[-1].query == [("dryRun", "All")]
+
+
+async def test_a_dry_run_of_an_object_that_exists_is_no_refusal(api: FakeApi, writer: Writer) -> None:
+    """The namespace of dry runs may well hold one of that name."""
+    api.put("jobs", {"metadata": {"name": "j", "namespace": "n"}})
+    await writer.dry_run(job())
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "message"),
+    [
+        (403, "Forbidden", FORBIDDEN),
+        (403, "Forbidden", 'jobs.batch "j" is forbidden: exceeded quota: q, requested: pods=1'),
+        (404, "NotFound", 'namespaces "n" not found'),
+    ],
+)
+async def test_what_says_nothing_of_the_object_makes_a_dry_run_impossible(
+    api: FakeApi, writer: Writer, status: int, reason: str, message: str
+) -> None:
+    """No right, a quota that is not the environment's, no such namespace."""
+    api.faults.append(Fault("POST", status=status, body=status_body(status, reason, message), times=9))
+    with pytest.raises(DryRunImpossible, match=re.escape(message)):
+        await writer.dry_run(job())
+
+
+async def test_admission_s_refusal_of_a_dry_run_is_one(api: FakeApi, writer: Writer) -> None:
+    """In its own words."""
+    api.faults.append(Fault("POST", status=422, body=status_body(422, "Invalid", "denied by policy"), times=9))
+    with pytest.raises(Refused, match="denied by policy"):
+        await writer.dry_run(job())
+
+
+async def test_rights_that_were_bound_a_moment_ago_are_waited_for(api: FakeApi, writer: Writer) -> None:
+    """The authoriser learns of a RoleBinding a little later; a right that never comes is refused after a while."""
+    api.faults.append(Fault("POST", status=403, body=status_body(403, "Forbidden", FORBIDDEN), times=3))
+    assert not (await writer.create(job(), "e1")).existed
+    api.faults.append(Fault("POST", status=403, body=status_body(403, "Forbidden", FORBIDDEN), times=999))
+    with pytest.raises(Refused, match="cannot create resource"):
+        await writer.create(job("e2"), "e2")

@@ -86,7 +86,7 @@ def test_insecure_proxy_and_server_name_are_taken_over(tmp_path: Path) -> None:
         ({"users": None}, "no user called 'u'"),
         ({"clusters": [{"name": "k", "cluster": {}}]}, "no server address"),
         ({"clusters": [{"name": "k", "cluster": {"server": "ftp://x"}}]}, "no server address"),
-        ({"user": {"exec": {"command": "aws"}}}, "exec plug-ins are not supported"),
+        ({"user": {"exec": {"command": "aws"}}}, "update the plug-in"),
         ({"user": {"auth-provider": {"name": "gcp"}}}, "auth-provider"),
         ({"user": {"username": "a", "password": "b"}}, "passwords were removed"),
         ({"user": {"client-certificate": "c.pem"}}, "needs its key"),

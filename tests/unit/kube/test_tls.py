@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import json
 import ssl
 import tempfile
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from k8s_execution.kube.client import Client
-from k8s_execution.kube.kubeconfig import KubeConfig, KubeConfigError, Pem
+from k8s_execution.kube.kubeconfig import ExecPlugin, KubeConfig, KubeConfigError, Pem
 from k8s_execution.kube.transport import open_transport
 from k8s_execution.ports.cluster import Unreachable
 from unit.kube.conftest import LIMITS, ProcessClock
@@ -157,6 +158,21 @@ async def test_a_client_certificate_is_shown_and_its_key_does_not_stay_on_disk(
     async with open_transport(config, limits, ProcessClock(), executor) as transport:
         assert list(scratch.iterdir()) == []
         await Client(transport, limits, ProcessClock()).get("/version")
+    assert secure.peers[-1] is not None
+    assert secure.peers[-1]["subject"] == ((("commonName", "leaf"),),)
+
+
+async def test_a_plugins_certificate_is_shown(
+    secure: FakeApi, authority: Authority, executor: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    """It comes before the first connection, and its key does not stay on disk either."""
+    certificate, key = authority.issue()
+    status = {"clientCertificateData": certificate.decode(), "clientKeyData": key.decode()}
+    answer = {"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1", "status": status}
+    (tmp_path / "answer").write_text(json.dumps(answer))
+    plugin = ExecPlugin(("cat", str(tmp_path / "answer")), "client.authentication.k8s.io/v1")
+    config = secure.config(certificate_authority=Pem(data=authority.pem), plugin=plugin)
+    assert await version(config, executor) == "v1.34.0"
     assert secure.peers[-1] is not None
     assert secure.peers[-1]["subject"] == ((("commonName", "leaf"),),)
 

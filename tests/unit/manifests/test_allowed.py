@@ -28,7 +28,7 @@ def paths(kind, at, seen):
         yield path
         inner = re.fullmatch(r"(?:list|dict)\\[(?:str, ?)?(\\w+)\\]", declared)
         below = inner.group(1) if inner else declared
-        if below[:2] == "V1" and below not in seen:
+        if hasattr(models, below) and below not in seen:
             yield from paths(below, path, seen | {below})
 
 print(json.dumps({kind: list(paths(kind, [], {kind})) for kind in sys.argv[1:]}))

@@ -117,7 +117,7 @@ def test_the_projects_own_templates_pass_the_lint() -> None:
         f"{name}.yaml"
         for name in (
             "namespace", "resourcequota", "limitrange", "networkpolicies", "serviceaccount", "secret", "configmap",
-            "service", "deployment", "job",
+            "service", "deployment", "job", "rolebinding",
         )
     }  # fmt: skip
 

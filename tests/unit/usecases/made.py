@@ -26,6 +26,9 @@ class NamesOnly:
     def namespace(self, execution: Execution) -> Body:
         return {"kind": "Namespace", "name": execution.namespace}
 
+    def access(self, execution: Execution) -> list[Body]:
+        return []
+
     def foundation(self, execution: Execution, secrets: Mapping[str, str]) -> list[Body]:
         return [{"kind": "Secret", "data": dict(secrets)}]
 

@@ -52,8 +52,6 @@ def serve(
         on_cluster = kubeconfig is not None or context is not None
         if simulated and on_cluster:
             raise UsageFault("--simulate makes a cluster, --kubeconfig and --context name one: give one of them")
-        if not simulated and not on_cluster and not print_settings:
-            raise UsageFault("say which cluster: --simulate, --kubeconfig FILE or --context NAME")
         if faults is not None and not simulated:
             raise UsageFault("--faults is for a simulated cluster only")
         where = Where(None, context, kubeconfig, data, tuple(image or ()), allow_unisolated)
@@ -64,6 +62,11 @@ def serve(
             for name, value in settings.shown():
                 print(f"{name}={value}")
             return
+        if not simulated and not on_cluster and not settings.in_cluster:
+            raise UsageFault(
+                "say which cluster: --simulate, --kubeconfig FILE, --context NAME (KUBECONFIG alone names none), "
+                "or in a pod K8S_IN_CLUSTER=true"
+            )
         await _serve(settings)
 
     perform(command)
@@ -82,8 +85,9 @@ async def _serve(settings: Settings) -> None:
         answered = True
         if settings.ready_file is not None:
             app.write_ready_file(settings.ready_file, answers)
+        place = f"of {answers.kubeconfig}" if answers.kubeconfig else "that this pod is in"
         cluster = "a SIMULATED cluster" if settings.simulate else "the cluster"
-        say(f"gRPC on {answers.grpc}, {cluster} of {answers.kubeconfig}; data in {settings.data}")
+        say(f"gRPC on {answers.grpc}, {cluster} {place}; data in {settings.data}")
 
     if settings.ready_file is not None:
         settings.ready_file.unlink(missing_ok=True)  # one of an earlier process would say that this one answers

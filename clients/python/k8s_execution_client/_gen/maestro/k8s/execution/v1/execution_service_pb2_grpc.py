@@ -176,7 +176,9 @@ class ExecutionServiceServicer:
 
     def Validate(self, request, context):
         """Says everything that is wrong with a plan, what the service would make of it and what it needs. Creates nothing.
-        A bad plan is an answer with `valid` false and no error.
+        A bad plan is an answer with `valid` false and no error. Where the service has a cluster, the objects of a plan that
+        has no other problem are sent to it as a dry run: what it refuses is a problem of rule `cluster.dry_run` with field
+        `objects[KIND/name]`; a cluster that cannot be asked is a warning of that rule.
 
         Errors: none but those of every RPC.
         """

@@ -80,7 +80,9 @@ class ExecutionServiceStub:
     """
     Validate: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ValidateRequest, _execution_service_pb2.ValidateResponse]
     """Says everything that is wrong with a plan, what the service would make of it and what it needs. Creates nothing.
-    A bad plan is an answer with `valid` false and no error.
+    A bad plan is an answer with `valid` false and no error. Where the service has a cluster, the objects of a plan that
+    has no other problem are sent to it as a dry run: what it refuses is a problem of rule `cluster.dry_run` with field
+    `objects[KIND/name]`; a cluster that cannot be asked is a warning of that rule.
 
     Errors: none but those of every RPC.
     """
@@ -164,7 +166,9 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     """
     Validate: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ValidateRequest, _execution_service_pb2.ValidateResponse]  # type: ignore[assignment]
     """Says everything that is wrong with a plan, what the service would make of it and what it needs. Creates nothing.
-    A bad plan is an answer with `valid` false and no error.
+    A bad plan is an answer with `valid` false and no error. Where the service has a cluster, the objects of a plan that
+    has no other problem are sent to it as a dry run: what it refuses is a problem of rule `cluster.dry_run` with field
+    `objects[KIND/name]`; a cluster that cannot be asked is a warning of that rule.
 
     Errors: none but those of every RPC.
     """
@@ -287,7 +291,9 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.ValidateResponse, _abc.Awaitable[_execution_service_pb2.ValidateResponse]]:
         """Says everything that is wrong with a plan, what the service would make of it and what it needs. Creates nothing.
-        A bad plan is an answer with `valid` false and no error.
+        A bad plan is an answer with `valid` false and no error. Where the service has a cluster, the objects of a plan that
+        has no other problem are sent to it as a dry run: what it refuses is a problem of rule `cluster.dry_run` with field
+        `objects[KIND/name]`; a cluster that cannot be asked is a warning of that rule.
 
         Errors: none but those of every RPC.
         """

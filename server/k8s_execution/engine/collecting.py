@@ -6,28 +6,40 @@ from dataclasses import replace
 
 from k8s_execution.domain import naming
 from k8s_execution.domain.execution import Evidence, Execution, StepKey, StepPhase
-from k8s_execution.domain.facts import ContainerFact, PodFact
+from k8s_execution.domain.facts import ContainerFact, ContainerState, PodFact
 from k8s_execution.domain.testcase import TestCounts, count
+from k8s_execution.domain.verdict import Code, Diagnosis
 from k8s_execution.engine import outcome
+from k8s_execution.engine.ending import finish_step
 from k8s_execution.engine.tools import Tools
 from k8s_execution.ports.cluster import Body, ExecFailed, Unreachable
 from k8s_execution.ports.evidence import Collected
 from k8s_execution.ports.store import StepResult
 
-COLLECT_TRIES = 4
-SOURCE_TRIES = 5
+PATIENT_TRIES = 10
+"""About a minute, with the pauses of `operations`: an API server that restarts costs no test code and no results."""
+FEW_TRIES = 4
+"""Where the collector does not run any more, or the step left no record: waiting will hardly help."""
 RELEASE_TRIES = 3
-SEAL_TRIES = 4
 SEAL_SECONDS = 60.0
 MASKED = "***"
 
 
-async def send_source(tools: Tools, execution: Execution, key: StepKey, pod: PodFact) -> None:
-    """Send the test code and record that it was confirmed."""
-    await tools.collector.send_source(execution, pod)
+async def send_source(tools: Tools, execution: Execution, key: StepKey, pod: PodFact, failures: int) -> None:
+    """Send the test code and record that it was confirmed; after some tries, that the step cannot begin."""
+    refused: Diagnosis | None = None
+    try:
+        await tools.collector.send_source(execution, pod)
+    except (ExecFailed, Unreachable) as fault:
+        if failures + 1 < PATIENT_TRIES:
+            raise
+        refused = Diagnosis(Code.SOURCE_FAILED, f"the test code could not be sent: {fault}", f"pod/{pod.name}")
 
-    def record(current: Execution, _now: int) -> Execution:
-        return current.with_step(replace(current.step(key), source_sent=True))
+    def record(current: Execution, now: int) -> Execution:
+        state = current.step(key)
+        if refused is None:
+            return current.with_step(replace(state, source_sent=True))
+        return finish_step(current, state, refused, now) if state.phase is StepPhase.RUNNING else current
 
     await tools.store.change(execution.id, record, epoch=execution.epoch)
 
@@ -38,10 +50,10 @@ async def collect_step(tools: Tools, execution: Execution, key: StepKey, pod: Po
     container = pod.container(naming.STEP_CONTAINER)
     try:
         collected = await tools.collector.collect(execution, key, pod)
-        if failures + 1 < COLLECT_TRIES:
+        if failures + 1 < FEW_TRIES:
             _refuse_unexplained(collected, container)
     except (ExecFailed, Unreachable) as fault:
-        if failures + 1 < COLLECT_TRIES:
+        if failures + 1 < _tries(pod):
             raise
         gap = f"reports and artifacts of {key.kind.lower()}/{key.name} could not be read: {fault}"
         collected = Collected(None, StepResult(execution.id, key, (), ()), 0, "", (gap,))
@@ -73,6 +85,12 @@ def _refuse_unexplained(collected: Collected, container: ContainerFact | None) -
         raise ExecFailed("the step left no record")
 
 
+def _tries(pod: PodFact) -> int:
+    collector = pod.container(naming.COLLECTOR_CONTAINER)
+    running = collector is not None and collector.state is ContainerState.RUNNING
+    return PATIENT_TRIES if running else FEW_TRIES
+
+
 async def release(tools: Tools, execution: Execution, key: StepKey, pod: PodFact, failures: int) -> None:
     """Let the collector end; one that cannot be reached ends with its pod."""
     try:
@@ -99,7 +117,7 @@ async def seal(tools: Tools, execution: Execution, failures: int) -> None:
         try:
             await _keep_objects(tools, execution)
         except Unreachable as fault:
-            if failures + 1 < SEAL_TRIES:
+            if failures + 1 < PATIENT_TRIES:
                 raise
             gaps.append(f"events and pod statuses could not be read: {fault}")
 

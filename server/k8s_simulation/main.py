@@ -96,7 +96,12 @@ async def run(options: argparse.Namespace) -> None:
     async with AsyncExitStack() as stack:
         plane = ControlPlane(faults, Delays(namespace=options.namespace_delay))
         stack.push_async_callback(plane.stop)
-        await plane.start(options.port)
+        try:
+            await plane.start(options.port)
+        except OSError as error:
+            raise CannotStart(
+                f"port {options.port} of 127.0.0.1 cannot be used: {os.strerror(error.errno or 0)}"
+            ) from error
         write_private(options.kubeconfig, plane.kubeconfig())
         stack.callback(options.kubeconfig.unlink, missing_ok=True)
         waits = [asyncio.ensure_future(plane.controllers_ended())]

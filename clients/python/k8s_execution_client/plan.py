@@ -81,7 +81,7 @@ def _read(file: Path) -> dict[str, Any]:
             raw = stream.read(MAX_BYTES + 1)
         data = read(raw.decode(), as_json=file.suffix.lower() == ".json")
     except OSError as error:
-        raise PlanInvalid(str(file), [Violation("", f"cannot be read: {error.strerror}")]) from error
+        raise PlanInvalid(str(file), [Violation("", f"cannot be read: {error.strerror}", _way_out(file))]) from error
     except UnicodeDecodeError as error:
         raise PlanInvalid(str(file), [Violation("", "is not UTF-8 text")]) from error
     except ReadFault as fault:
@@ -89,6 +89,12 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise PlanInvalid(str(file), [Violation("", "must be a mapping of fields", "begin with `test_plan:`")])
     return data
+
+
+def _way_out(file: Path) -> str:
+    if file.is_dir():
+        return f"name the plan in it, such as {file / 'plan.yaml'}"
+    return "" if file.exists() else "`k8s-execution init` writes a plan to begin with"
 
 
 def _fill_secrets(fitted: dict[str, Any], environment: Mapping[str, str]) -> list[Violation]:

@@ -27,7 +27,8 @@ def fault_of(error: grpc.aio.AioRpcError, target: str) -> ServiceFault:
         elif detail.Unpack(bad):
             violations += [Violation(v.field, v.description) for v in bad.field_violations]
     if code == "UNAVAILABLE" and not reason:
-        return ServiceUnreachable(target, message)
+        # Of a failed connection grpc tells every address and layer; its last words are the cause.
+        return ServiceUnreachable(target, message.rpartition("Failed to connect to remote host: ")[2])
     return ServiceFault(code, message, reason, violations)
 
 

@@ -9,6 +9,7 @@ It must not know the contract.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,7 @@ def _read_yaml(text: str) -> Data:
         _check_events(text)
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.YAMLError as error:
-        raise ReadFault([Violation("", _plain(error))]) from error
+        raise ReadFault([_plain(error, text)]) from error
     if node is None:
         raise ReadFault([Violation("", "is empty", "`k8s-execution init` writes a plan to begin with")])
     problems: list[Violation] = []
@@ -165,8 +166,22 @@ def _whole(text: str) -> str:
     return text
 
 
-def _plain(error: yaml.YAMLError) -> str:
+def _plain(error: yaml.YAMLError, text: str) -> Violation:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or 'is not YAML'}"
-    return f"is not YAML: {error}"
+        message = f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or 'is not YAML'}"
+        return Violation("", message, _way_out(text, mark.line))
+    return Violation("", f"is not YAML: {error}")
+
+
+def _way_out(text: str, index: int) -> str:
+    """What the commonest mistakes on a line that is not YAML need; nothing of the line is shown."""
+    lines = text.split("\n")
+    line = lines[index] if index < len(lines) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return "the line is indented with a tab: use spaces"
+    if re.search(r"[:,\[]\s*\$\{", line):
+        return 'write "${…}" in quotes inside { } and [ ]'
+    if text.count("{") > text.count("}") or text.count("[") > text.count("]"):
+        return "a { or [ is not closed"
+    return ""

@@ -109,6 +109,9 @@ class GrpcServer:
             self._own.shutdown(wait=False)
 
     def _bind(self, server: grpc.aio.Server) -> str:
+        port_text = self._address.rpartition(":")[2]
+        if not self._address.startswith("unix:") and (port_text == self._address or not port_text.isdigit()):
+            raise AddressUnusable(f"the gRPC address {self._address} must be HOST:PORT, such as 127.0.0.1:50051")
         try:
             port = server.add_insecure_port(self._address)
         except RuntimeError as error:

@@ -118,6 +118,16 @@ async def test_run_follows_reports_and_exits_0(service: FakeService, plan: Path)
     assert "nothing left: namespace quality-fabric-run0 is gone" in answer.out
 
 
+async def test_failed_tests_are_told_once_and_where_they_are_in_full(service: FakeService, plan: Path) -> None:
+    """The log's tail went by already."""
+    cause = ex.Diagnosis(code="TESTS_FAILED", message="1 of 1 tests failed", excerpt="Collecting pytest\n")
+    counts = ex.TestCounts(total=1, failed=1)
+    answer = await run(service, ex.TESTS_FAILED, str(plan), tests=counts, diagnosis=cause)
+    assert "1 of 1 tests failed" in answer.out
+    assert "Collecting pytest" not in answer.out
+    assert f"what failed, in full: k8s-execution results run0 --server {service.target}" in answer.out
+
+
 async def test_run_shows_no_escape_sequences_of_a_log(service: FakeService, plan: Path) -> None:
     """A line cannot command the terminal."""
     answer = await run(service, ex.PASSED, str(plan))
@@ -167,6 +177,16 @@ async def test_run_writes_json_junit_and_artifacts(service: FakeService, plan: P
     assert json.loads(answer.out)["verdict"] == "PASSED"
     assert [case.get("name") for case in ET.parse(junit).iter("testcase")] == ["test_x"]
     assert await asyncio.to_thread((folder / "report.xml").read_bytes) == b"<x/>"
+
+
+@pytest.mark.parametrize("option", ["--artifacts", "--junit"])
+async def test_what_cannot_be_written_later_is_refused_before_the_run(
+    service: FakeService, plan: Path, option: str
+) -> None:
+    """Nothing is accepted."""
+    answer = await cli(service, "run", str(plan), option, "/proc/nothing/here")
+    assert (answer.code, "cannot write below" in answer.err) == (2, True)
+    assert not service.kept
 
 
 async def test_ctrl_c_once_cleans_up_and_goes_on_following(service: FakeService, plan: Path) -> None:
@@ -269,7 +289,7 @@ async def test_no_service_exits_6(service: FakeService) -> None:
     await service.stop()
     answer = await cli(service, "status", "@last")
     assert answer.code == 6
-    assert service.target in answer.err
+    assert f"no service answers at {service.target}: Connection refused (is it running?" in answer.err
 
 
 @pytest.mark.parametrize("identity", ["run0", "ru", "@last"])

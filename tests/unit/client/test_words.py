@@ -14,6 +14,7 @@ from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_pb2 as 
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_service_pb2 as api
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import logs_pb2, results_pb2
 from k8s_execution_client.cli.log_lines import LogLines
+from k8s_execution_client.cli.report import EXCERPT_LINES, diagnosis_lines
 from k8s_execution_client.exit_codes import ExitCode, of_reason, of_verdict
 from k8s_execution_client.junit import junit
 from k8s_execution_client.schema import plan_schema
@@ -99,6 +100,15 @@ def test_pieces_of_an_overlong_line_join() -> None:
     lines = LogLines(written.append, written.append, prefix=False, raw=True)
     lines.batch(batch(("aaa", True), ("bbb", False), ("end", True)))
     assert "".join(written) == "aaabbb\nend"
+
+
+def test_of_a_long_excerpt_the_end_is_shown_and_how_much_is_not() -> None:
+    """The cause is at a log's end."""
+    cause = ex.Diagnosis(code="CRASH_LOOP", message="ended", excerpt="".join(f"line {n}\n" for n in range(50)))
+    shown = [line for line in diagnosis_lines(cause) if line.startswith("    | ")]
+    assert shown[0] == f"    | … {50 - EXCERPT_LINES} lines before"
+    assert shown[-1] == "    | line 49"
+    assert len(shown) == 1 + EXCERPT_LINES
 
 
 def test_a_gap_of_unknown_size_is_said_so() -> None:

@@ -130,6 +130,21 @@ def test_a_refusal_shows_no_password(password: str) -> None:
     assert "hunter2" not in refused(text, as_json=as_json)
 
 
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("a:\n\tb: 1\n", "with a tab: use spaces"),
+        ("a: {b: ${param.X}}\n", "in quotes"),
+        ("a: {b: [1, 2}\n", "not closed"),
+        ("a: {b: {c: 1}\n", "not closed"),
+    ],
+)
+def test_a_common_mistake_comes_with_its_way_out(text: str, part: str) -> None:
+    with pytest.raises(ReadFault) as caught:
+        read(text)
+    assert part in caught.value.violations[0].hint
+
+
 def test_half_a_character_is_refused() -> None:
     """JSON can escape what no message can hold."""
     assert "surrogate" in refused('{"a": "\\ud800"}', as_json=True)

@@ -72,6 +72,14 @@ async def test_a_taken_port_is_refused_in_words(world: World) -> None:
         await server.drain(0)
 
 
+@pytest.mark.parametrize("address", ["50051", "localhost", "localhost:grpc", ""])
+async def test_an_address_without_a_port_is_told_as_such(world: World, address: str) -> None:
+    server = GrpcServer(world.use_cases(), address)
+    with pytest.raises(AddressUnusable, match="must be HOST:PORT"):
+        await server.start()
+    await server.drain(0)
+
+
 async def test_two_servers_never_share_a_port(world: World) -> None:
     first = GrpcServer(world.use_cases(), "127.0.0.1:0")
     address = await first.start()

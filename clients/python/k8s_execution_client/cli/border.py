@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from k8s_execution_client.exit_codes import ExitCode, of_reason
-from k8s_execution_client.faults import BundleFault, PlanInvalid, ServiceFault
+from k8s_execution_client.faults import BundleFault, PlanInvalid, ServiceFault, ServiceUnreachable
 
 NOT_INSTALLED = (
     "this needs the server's code, which is not installed: `pip install k8s-execution`, "
@@ -55,6 +55,8 @@ def perform(command: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
         code = _failed(NOT_INSTALLED, ExitCode.USAGE)
     except ServiceBroken as fault:
         code = _failed(str(fault), ExitCode.SERVICE)
+    except ServiceUnreachable as fault:
+        code = _failed(f"{fault} (is it running? `k8s-execution serve --simulate` starts one)", ExitCode.SERVICE)
     except ServiceFault as fault:
         code = _failed(f"{fault.reason or fault.code}: {fault}", of_reason(fault.reason, fault.code))
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ and only when it is needed.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from k8s_execution_client.client import ExecutionClient
 
 SERVER_VARIABLE = "K8S_EXECUTION_SERVER"
+CHOOSE_DATA = "choose another with --data or K8S_EXECUTION_DATA"
 EMBEDDED_PATIENCE = 10.0  # nobody restarts a service in this process
+_ADDRESS = re.compile(r"unix:.+|[^/\s]+:[0-9]{1,5}")
 ACTING = frozenset({"cancel", "cleanup", "sweep"})
 
 
@@ -44,6 +47,12 @@ class Where:
             raise UsageFault("--server names a remote service, --context and --kubeconfig an embedded one: give one")
         if (self.server or self.on_cluster) and (self.images or self.allow_unisolated):
             raise UsageFault("--image and --allow-unisolated are for a simulated cluster only")
+        if self.server and not _ADDRESS.fullmatch(self.server):
+            raise UsageFault(f"the address {self.server} must be HOST:PORT, such as 127.0.0.1:50051, without a scheme")
+        for image in self.images:
+            reference, _, folder = image.partition("=")
+            if not reference or not folder or not Path(folder).expanduser().is_dir():
+                raise UsageFault(f"--image {image} must be REF=DIR, such as shop:1=./shop, and DIR a folder")
 
     @property
     def on_cluster(self) -> bool:
@@ -166,7 +175,8 @@ def _kubeconfig(where: Where) -> Path | None:
     else:
         return None
     if not chosen.is_file():
-        raise UsageFault(f"there is no kubeconfig at {chosen}")
+        way_out = "" if where.kubeconfig else "; name one with --kubeconfig or KUBECONFIG"
+        raise UsageFault(f"there is no kubeconfig at {chosen}{way_out}")
     return chosen
 
 
@@ -184,6 +194,7 @@ async def _embedded(where: Where, settings: Settings) -> AsyncIterator[Connectio
     from k8s_execution.app import embedded
     from k8s_execution_client.client import ExecutionClient
 
+    check_data(settings.data)
     inside = False
     try:
         async with embedded(settings) as ready, ExecutionClient(ready.grpc, patience=EMBEDDED_PATIENCE) as client:
@@ -194,6 +205,16 @@ async def _embedded(where: Where, settings: Settings) -> AsyncIterator[Connectio
         if inside or isinstance(error, ClientFault):
             raise
         raise ServiceBroken(f"the embedded service failed: {reason_of(error)}") from error
+
+
+def check_data(folder: Path) -> None:
+    """Make the data folder. Raises UsageFault where that, or writing to it, is not possible."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageFault(f"cannot make the data folder {folder}: {error.strerror}; {CHOOSE_DATA}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageFault(f"the data folder {folder} cannot be written to; {CHOOSE_DATA}")
 
 
 def reason_of(error: BaseException) -> str:

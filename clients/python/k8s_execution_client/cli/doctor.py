@@ -32,7 +32,7 @@ class Finding:
 
 @commands.command("doctor")
 def doctor() -> None:
-    """Say what this machine can do; exit code 0 when plans can run on a simulated cluster, else 6."""
+    """Say what this machine can do. Exit code 0 when plans can run on a simulated cluster, else 6."""
     findings = [check() for check in CHECKS]
     for finding in findings:
         print(f"{'ok     ' if finding.good else 'MISSING'}  {finding.name}: {finding.text}")

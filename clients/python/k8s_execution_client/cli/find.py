@@ -22,7 +22,7 @@ async def find(client: ExecutionClient, identity: str) -> str:
             if len(found) == request.page_size:
                 break
     if identity == LAST and not found:
-        raise UsageFault("there is no execution yet")
+        raise UsageFault("there is no execution yet here; `k8s-execution run FILE` makes one")
     if not found:
         raise UsageFault(f"there is no execution whose id begins with {identity!r}; `k8s-execution list` shows them")
     if identity in found or len(found) == 1 or identity == LAST:

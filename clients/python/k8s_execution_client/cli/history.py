@@ -31,13 +31,17 @@ def list_(
     data: Data = None,
     all_: Annotated[bool, typer.Option("--all", help=f"All, not only the newest {NEWEST}.")] = False,
     active: Annotated[bool, typer.Option("--active", help="Only those that are not DONE.")] = False,
-    phase: Annotated[list[str] | None, typer.Option("--phase", help="Only in this phase; may be repeated.")] = None,
-    verdict: Annotated[list[str] | None, typer.Option("--verdict", help="Only with this; may be repeated.")] = None,
+    phase: Annotated[
+        list[str] | None, typer.Option("--phase", metavar="PHASE", help="Only in this phase; may be repeated.")
+    ] = None,
+    verdict: Annotated[
+        list[str] | None, typer.Option("--verdict", metavar="VERDICT", help="Only with this verdict; may be repeated.")
+    ] = None,
     label: Annotated[
         list[str] | None, typer.Option("--label", metavar="K=V", help="Only with this label; may be repeated.")
     ] = None,
-    name: Annotated[str, typer.Option("--name", help="Only of the plan of this name.")] = "",
-    project: Annotated[str, typer.Option("--project", help="Only of this project.")] = "",
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Only of the plan of this name.")] = "",
+    project: Annotated[str, typer.Option("--project", metavar="NAME", help="Only of this project.")] = "",
     output: Output = "text",
 ) -> None:
     """List executions, newest first."""
@@ -120,7 +124,7 @@ def _print_list(found: Sequence[Execution], chosen: str) -> None:
             safe(e.name),
             Phase.Name(e.phase),
             Verdict.Name(e.verdict) if e.verdict else "-",
-            f"{e.tests.passed}/{e.tests.total}",
+            f"{e.tests.passed}/{e.tests.total}" if e.tests.total else "-",
             age(e.created_at),
         ]
         for e in found

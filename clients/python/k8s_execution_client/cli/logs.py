@@ -33,10 +33,15 @@ def logs(
     data: Data = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay until the logs are sealed.")] = False,
     cursor: Annotated[str, typer.Option("--cursor", metavar="C", help="Go on after this one.")] = "",
-    container: Annotated[list[str] | None, typer.Option("--container", help="Only this one; may be repeated.")] = None,
-    pod: Annotated[list[str] | None, typer.Option("--pod", help="Only of this pod; may be repeated.")] = None,
+    container: Annotated[
+        list[str] | None, typer.Option("--container", metavar="NAME", help="Only this one; may be repeated.")
+    ] = None,
+    pod: Annotated[
+        list[str] | None, typer.Option("--pod", metavar="NAME", help="Only of this pod; may be repeated.")
+    ] = None,
     step: Annotated[
-        list[str] | None, typer.Option("--step", help="Only of this hook, suite or application; may be repeated.")
+        list[str] | None,
+        typer.Option("--step", metavar="NAME", help="Only of this hook, suite or application; may be repeated."),
     ] = None,
     timestamps: Annotated[bool, typer.Option("--timestamps", help="The node's time before each line.")] = False,
     prefix: Annotated[
@@ -128,7 +133,7 @@ def watch(
         str, typer.Option("--output", "-o", metavar="FORMAT", help="text or json (one a line).")
     ] = "text",
 ) -> None:
-    """Print status events: of one execution until it is done, or of all."""
+    """Print status events: of one execution to its end, or of all."""
 
     async def command() -> None:
         from k8s_execution_client.cli.find import find

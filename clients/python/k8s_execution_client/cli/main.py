@@ -6,6 +6,7 @@ holds the list of what is loaded).
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 
@@ -28,6 +29,7 @@ for module in (run, status, logs, history, operations, plans, serve, doctor, ver
 
 def main() -> None:
     """Run the command line; exits with the codes of `exit_codes`."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # grpc writes its own lines on stderr beside the faults it raises
     try:
         app()
     except Exception:  # noqa: BLE001 - the outermost border: what nobody expected is a defect and gets its own code

@@ -28,7 +28,7 @@ def cancel(
     kubeconfig: Kubeconfig = None,
     data: Data = None,
 ) -> None:
-    """End an execution; its evidence is kept and its environment deleted. Answers when the wish is stored."""
+    """End an execution; its evidence is kept. Its environment is deleted; answers when the wish is stored."""
     _end(identity, where_of(server, context, kubeconfig, data), "cancel", wait=False)
 
 
@@ -41,7 +41,7 @@ def cleanup(
     data: Data = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until the environment is gone.")] = False,
 ) -> None:
-    """Delete an environment, also one that is held; ends the execution if it runs. Safe to repeat."""
+    """Delete an environment, also one that is held. Ends the execution if it runs; safe to repeat."""
     _end(identity, where_of(server, context, kubeconfig, data), "cleanup", wait=wait)
 
 
@@ -67,7 +67,7 @@ def sweep(
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it nothing is changed.")] = False,
     output: Output = "text",
 ) -> None:
-    """Show environments that no execution accounts for; with --yes delete those that may be."""
+    """Show environments that no execution accounts for. With --yes those that may be are deleted."""
 
     async def command() -> None:
         from k8s_execution_client.cli.output import as_data, check_format, write_data
@@ -121,13 +121,13 @@ def _print_orphans(found: Sequence[Orphan], chosen: str) -> None:
 
 @commands.command("health")
 def health(server: Server = None) -> None:
-    """Ask a service whether it serves (gRPC health); exit code 0 or 6."""
+    """Ask a service whether it serves. By gRPC health, once; exit code 0 or 6."""
 
     async def command() -> int:
         from k8s_execution_client.client import ExecutionClient
 
         target = where_of(server).server or DEFAULT_SERVER
-        async with ExecutionClient(target) as client:
+        async with ExecutionClient(target, patience=0.0) as client:
             serving = await client.healthy()
         print(f"{target} {'SERVING' if serving else 'NOT_SERVING'}")
         return ExitCode.PASSED if serving else ExitCode.SERVICE

@@ -60,7 +60,7 @@ def render(
     param: Parameters = None,
     set_: Sets = None,
 ) -> None:
-    """Print the objects that a plan would become, for `kubectl apply -f -`."""
+    """Print a plan's objects, for `kubectl apply -f -`."""
 
     async def command() -> int:
         answer = await _validated(file, where_of(server, context, kubeconfig, data), param or [], set_ or [])

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from k8s_execution_client._gen.maestro.k8s.execution.v1.execution_pb2 import (
     DONE,
+    TESTS_FAILED,
     Diagnosis,
     Execution,
     TestCounts,
@@ -19,6 +20,7 @@ from k8s_execution_client._gen.maestro.k8s.execution.v1.results_pb2 import TestC
 from k8s_execution_client.terminal import safe, safe_lines
 
 MAX_FAILURES = 20
+EXCERPT_LINES = 12
 NAMES = ("passed", "failed", "errors", "skipped", "flaky")
 
 
@@ -32,7 +34,9 @@ def report(execution: Execution, results: GetResultsResponse) -> Iterator[str]:
     yield f"  tests: {counts(execution.tests)}"
     yield from _failures(results)
     if execution.HasField("diagnosis"):
-        yield from diagnosis_lines(execution.diagnosis)
+        # What failed is told above, test by test: the log's tail would only repeat it, among the noise of an install.
+        told = execution.verdict == TESTS_FAILED and execution.tests.failed + execution.tests.errors > 0
+        yield from diagnosis_lines(execution.diagnosis, excerpt=not told)
     for image in execution.resolved.images:
         if image.ran_as:
             yield f"  image {safe(image.ref)} ran as {safe(image.ran_as)}"
@@ -43,12 +47,15 @@ def report(execution: Execution, results: GetResultsResponse) -> Iterator[str]:
         yield f"  nothing left: namespace {safe(execution.namespace)} is gone"
 
 
-def diagnosis_lines(diagnosis: Diagnosis) -> Iterator[str]:
-    """Code, object, message, excerpt, hint."""
+def diagnosis_lines(diagnosis: Diagnosis, *, excerpt: bool = True) -> Iterator[str]:
+    """Code, object, message, the excerpt's last lines (the causes of most ends are at a log's end), hint."""
     target = f" ({safe(diagnosis.object)})" if diagnosis.object else ""
     yield f"  {safe(diagnosis.code)}{target}: {safe(diagnosis.message)}"
-    if diagnosis.excerpt.strip():
-        yield from (f"    | {line}" for line in safe_lines(diagnosis.excerpt.rstrip("\n")))
+    if excerpt and diagnosis.excerpt.strip():
+        lines = safe_lines(diagnosis.excerpt.rstrip("\n"))
+        if len(lines) > EXCERPT_LINES:
+            yield f"    | … {len(lines) - EXCERPT_LINES} lines before"
+        yield from (f"    | {line}" for line in lines[-EXCERPT_LINES:])
     if diagnosis.hint:
         yield f"    hint: {safe(diagnosis.hint)}"
     if diagnosis.retryable:

@@ -79,10 +79,24 @@ def run(
         where = where_of(server, context, kubeconfig, data, (tuple(image or ()), allow_unisolated))
         plan = load_plan(file, parameters=param or (), sets=set_ or (), environment=os.environ)
         wishes = Wishes(output, junit, artifacts, fail_on_flaky, idempotency_key)
+        _check_destinations(wishes)
         async with running(where, say) as connection:
             return await _run(connection, plan, wishes)
 
     perform(command)
+
+
+def _check_destinations(wishes: Wishes) -> None:
+    """Refuse before the run what could not be written after it."""
+    for folder in (wishes.artifacts, wishes.junit and wishes.junit.parent):
+        if folder is None:
+            continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageFault(f"cannot write below {folder}: {error.strerror}") from error
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise UsageFault(f"cannot write below {folder}: it is not writable")
 
 
 async def _run(connection: Connection, plan: Plan, wishes: Wishes) -> int:
@@ -143,7 +157,10 @@ def _print(execution: Execution, results: GetResultsResponse, connection: Connec
     from k8s_execution_client.cli.output import as_data, write_data
     from k8s_execution_client.cli.report import report
 
-    lines = [*report(execution, results), f"  read it again: {_again(connection, execution.id, 'logs')}"]
+    lines = [*report(execution, results)]
+    if execution.tests.failed or execution.tests.errors:
+        lines.append(f"  what failed, in full: {_again(connection, execution.id, 'results')}")
+    lines.append(f"  read it again: {_again(connection, execution.id, 'logs')}")
     for line in lines:
         if wishes.output == "json":
             say(line)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from k8s_execution_client.cli.border import perform
+from k8s_execution_client.cli.border import perform, say
 from k8s_execution_client.cli.connection import reading, where_of
 from k8s_execution_client.cli.options import Context, Data, Identity, Kubeconfig, Output, Server
 from k8s_execution_client.exit_codes import of_verdict
@@ -68,7 +68,10 @@ def wait(
             # A service in another process cannot wake one that only reads the same folder: that one looks often.
             execution = await client.wait_until(execution_id, wanted, hold="60s" if where.server else "1s")
             show(execution, output)
-        return of_verdict(Verdict.Name(execution.verdict), execution.tests.flaky, fail_on_flaky=fail_on_flaky)
+        verdict = Verdict.Name(execution.verdict)
+        if output == "name":
+            say(f"verdict {verdict}")
+        return of_verdict(verdict, execution.tests.flaky, fail_on_flaky=fail_on_flaky)
 
     perform(command)
 

@@ -9,7 +9,7 @@ commands = typer.Typer()
 
 @commands.command("version")
 def version() -> None:
-    """Versions of the client and of the server's code, where it is installed."""
+    """Print the versions of the client and of the server's code."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as version_of
 

@@ -9,7 +9,7 @@ from k8s_execution.domain.execution import Evidence, Execution, StepKey, StepPha
 from k8s_execution.domain.facts import ContainerFact, ContainerState, PodFact
 from k8s_execution.domain.testcase import TestCounts, count
 from k8s_execution.domain.verdict import Code, Diagnosis
-from k8s_execution.engine import outcome
+from k8s_execution.engine import outcome, preview
 from k8s_execution.engine.ending import finish_step
 from k8s_execution.engine.tools import Tools
 from k8s_execution.ports.cluster import Body, ExecFailed, Unreachable
@@ -22,7 +22,6 @@ FEW_TRIES = 4
 """Where the collector does not run any more, or the step left no record: waiting will hardly help."""
 RELEASE_TRIES = 3
 SEAL_SECONDS = 60.0
-MASKED = "***"
 
 
 async def send_source(tools: Tools, execution: Execution, key: StepKey, pod: PodFact, failures: int) -> None:
@@ -139,16 +138,4 @@ async def _keep_objects(tools: Tools, execution: Execution) -> None:
     ]  # fmt: skip
     await tools.keeper.keep_objects(execution, "events", rows)
     await tools.keeper.keep_objects(execution, "status", await tools.cluster.dump(execution.namespace))
-    await tools.keeper.keep_objects(execution, "manifests", created_objects(tools, execution))
-
-
-def created_objects(tools: Tools, execution: Execution) -> list[Body]:
-    """Every object that was created for the execution, as it was sent, with secret values masked."""
-    masked = dict.fromkeys(execution.specification.environment.secrets, MASKED)
-    bodies: list[Body] = [tools.manifests.namespace(execution)]
-    if execution.foundation_created:
-        bodies += tools.manifests.foundation(execution, masked)
-    for name in sorted(execution.applications_created):
-        bodies += tools.manifests.application(execution, name)
-    bodies += [tools.manifests.step(execution, s.key) for s in execution.steps if s.pod]
-    return bodies
+    await tools.keeper.keep_objects(execution, "manifests", preview.created(tools.manifests, execution))

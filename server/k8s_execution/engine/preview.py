@@ -1,6 +1,10 @@
-"""What a plan would create, without creating it: for Validate and `render`. Pure."""
+"""The objects of a plan, with secret values masked: those it would create, for Validate and `render`, and those that
+an execution did create, for its evidence. Pure.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from k8s_execution.domain import naming
 from k8s_execution.domain.execution import Cluster, Execution, StepKey, StepState
@@ -20,14 +24,27 @@ def objects(manifests: ManifestSource, specification: Specification, prefix: str
         namespace=naming.namespace(prefix, PREVIEW_ID),
         cluster=Cluster("", "", ""),
         steps=initial_steps(specification),
+        foundation_created=True,
+        applications_created=frozenset(a.name for a in specification.environment.applications),
     )
+    return sorted(_objects(manifests, execution, [s.key for s in execution.steps]), key=_rank)
+
+
+def created(manifests: ManifestSource, execution: Execution) -> list[Body]:
+    """Every object that was created for an execution so far, as it was sent but for its secrets."""
+    return _objects(manifests, execution, [s.key for s in execution.steps if s.pod])
+
+
+def _objects(manifests: ManifestSource, execution: Execution, steps: Sequence[StepKey]) -> list[Body]:
+    environment = execution.specification.environment
     bodies: list[Body] = [manifests.namespace(execution)]
-    bodies += manifests.access(execution)
-    bodies += manifests.foundation(execution, dict.fromkeys(specification.environment.secrets, MASKED))
-    for application in specification.environment.applications:
-        bodies += manifests.application(execution, application.name)
-    bodies += (manifests.step(execution, state.key) for state in execution.steps)
-    return sorted(bodies, key=_rank)
+    if execution.foundation_created:
+        bodies += manifests.access(execution)
+        bodies += manifests.foundation(execution, dict.fromkeys(environment.secrets, MASKED))
+    for application in environment.applications:
+        if application.name in execution.applications_created:
+            bodies += manifests.application(execution, application.name)
+    return [*bodies, *(manifests.step(execution, key) for key in steps)]
 
 
 def _rank(body: Body) -> int:

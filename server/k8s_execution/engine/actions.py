@@ -91,21 +91,13 @@ class Finish:
     """Forget follows, operations and timers of an execution that is DONE."""
 
 
-Action = (
-    CreateNamespace
-    | CreateFoundation
-    | CreateApplication
-    | StartStep
-    | FetchEvents
-    | SendSource
-    | StopStep
-    | CollectStep
-    | ReleaseStep
-    | SealEvidence
-    | DeleteWorkload
-    | DeleteNamespace
-    | Finish
-)
+ShortAction = CreateNamespace | CreateFoundation | CreateApplication | StartStep | FetchEvents | Finish
+"""Awaited by the loop before it looks at another execution."""
+
+LongAction = SendSource | StopStep | CollectStep | ReleaseStep | SealEvidence | DeleteWorkload | DeleteNamespace
+"""Run beside the loop, one of a name at a time (`engine.operations`)."""
+
+Action = ShortAction | LongAction
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import assert_never
 
 from k8s_execution.domain.execution import Execution, StepKey
 from k8s_execution.domain.facts import EventFact
 from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.domain.verdict import Code, Diagnosis
 from k8s_execution.engine import actions, cleaning, collecting, diagnose
-from k8s_execution.engine.actions import Action
+from k8s_execution.engine.actions import Action, LongAction, ShortAction
 from k8s_execution.engine.clocks import MILLISECOND
 from k8s_execution.engine.ending import fail
 from k8s_execution.engine.operations import Operations
@@ -31,7 +32,7 @@ class Actuator:
         """Take the adapters and the place where operations run."""
         self._tools = tools
         self._operations = operations
-        self._created: dict[str, set[str]] = {}
+        self._created: dict[str, set[StepKey]] = {}
         self._events: dict[str, tuple[EventFact, ...]] = {}
 
     def events(self, execution_id: str) -> tuple[EventFact, ...]:
@@ -40,7 +41,12 @@ class Actuator:
 
     async def run(self, execution: Execution, wanted: Sequence[Action]) -> None:
         """Carry out all actions; creates of one decision go out together."""
-        short = [a for a in wanted if self._start_operation(execution, a)]
+        short: list[ShortAction] = []
+        for action in wanted:
+            if isinstance(action, LongAction):
+                self._start(execution, action)
+            else:
+                short.append(action)
         outcomes = await asyncio.gather(*(self._do(execution, a) for a in short), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
@@ -52,8 +58,7 @@ class Actuator:
         self._events.pop(execution_id, None)
         self._operations.forget(execution_id)
 
-    def _start_operation(self, execution: Execution, action: Action) -> bool:
-        """Start long actions beside the loop; True for those that are short and still to be done."""
+    def _start(self, execution: Execution, action: LongAction) -> None:
         tools, start = self._tools, self._operations.start
         match action:
             case actions.SendSource(key, pod):
@@ -70,11 +75,10 @@ class Actuator:
                 start(execution.id, "drain", lambda _: cleaning.drain(tools, execution))
             case actions.DeleteNamespace():
                 start(execution.id, "delete", lambda _: cleaning.delete_namespace(tools, execution))
-            case _:
-                return True
-        return False
+            case _ as never:
+                assert_never(never)
 
-    async def _do(self, execution: Execution, action: Action) -> None:
+    async def _do(self, execution: Execution, action: ShortAction) -> None:
         match action:
             case actions.CreateNamespace():
                 await self._create_namespace(execution)
@@ -91,6 +95,8 @@ class Actuator:
             case actions.Finish():
                 await self._tools.logs.forget(execution.id)
                 self.forget(execution.id)
+            case _ as never:
+                assert_never(never)
 
     async def _create_namespace(self, execution: Execution) -> None:
         body = self._tools.manifests.namespace(execution)
@@ -129,10 +135,10 @@ class Actuator:
 
     async def _start_step(self, execution: Execution, key: StepKey) -> None:
         known = self._created.setdefault(execution.id, set())
-        if str(key) not in known:
+        if key not in known:
             body = self._tools.manifests.step(execution, key)
             if await self._create(execution, [body], f"{key.kind.lower()}/{key.name}"):
-                known.add(str(key))
+                known.add(key)
 
     async def _create(self, execution: Execution, bodies: Sequence[Body], where: str) -> Sequence[Created]:
         """POST all bodies together; empty where one was refused, which then is the execution's failure."""

@@ -10,20 +10,18 @@ from dataclasses import replace
 from typing import assert_never
 
 from k8s_execution.domain import naming
-from k8s_execution.domain.execution import Execution, ResolvedImage, StepPhase, StepState
+from k8s_execution.domain.execution import Execution, ResolvedImage, StepState
 from k8s_execution.domain.facts import ContainerState, Observed
 from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.domain.plan import CleanupPolicy, StepKind
 from k8s_execution.domain.verdict import Code, Diagnosis, Verdict
 from k8s_execution.engine import clocks, provisioning, steps, suites
 from k8s_execution.engine.actions import (
-    Action,
     DeleteNamespace,
     DeleteWorkload,
     Finish,
     Plan,
     SealEvidence,
-    StopStep,
     sooner,
 )
 from k8s_execution.engine.clocks import MILLISECOND, SECOND
@@ -132,8 +130,8 @@ def _wind_down(execution: Execution, observed: Observed, now: int, *, but: StepK
             continue
         if observed.cluster_lost or now >= patience or not _has_started(state, observed):
             execution = finish_step(execution, state, execution.failure or _never_ended(state), now)
-        elif (stop := _stop(state, observed)) is not None:
-            actions.append(stop)
+        else:
+            actions += steps.stop(observed, state)
         wake = sooner(wake, patience)
     return Plan(execution, tuple(actions), wake)
 
@@ -143,11 +141,6 @@ def _has_started(state: StepState, observed: Observed) -> bool:
     pod = steps.pod_of(observed, state.key)
     container = pod.container(naming.STEP_CONTAINER) if pod is not None else None
     return container is not None and container.state is not ContainerState.WAITING
-
-
-def _stop(state: StepState, observed: Observed) -> Action | None:
-    pod = steps.pod_of(observed, state.key)
-    return StopStep(state.key, pod) if pod is not None and state.phase is StepPhase.RUNNING else None
 
 
 def _collecting(execution: Execution, observed: Observed, now: int) -> Plan:

@@ -21,6 +21,7 @@ from k8s_execution.engine.actions import (
     ReleaseStep,
     SendSource,
     StartStep,
+    StopStep,
     sooner,
 )
 from k8s_execution.engine.clocks import SECOND
@@ -49,6 +50,12 @@ def job_of(observed: Observed, key: StepKey) -> JobFact | None:
     """The Job of one try."""
     name = naming.job(key)
     return next((j for j in observed.jobs if j.name == name), None)
+
+
+def stop(observed: Observed, state: StepState) -> tuple[Action, ...]:
+    """What asks a step to end; nothing where it does not run or its pod is not seen."""
+    pod = pod_of(observed, state.key)
+    return (StopStep(state.key, pod),) if pod is not None and state.phase is StepPhase.RUNNING else ()
 
 
 def needs_source(execution: Execution) -> bool:

@@ -12,8 +12,8 @@ from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.domain.plan import StepKind
 from k8s_execution.domain.verdict import Verdict
 from k8s_execution.engine import provisioning, steps
-from k8s_execution.engine.actions import Action, Plan, StopStep
-from k8s_execution.engine.ending import enter
+from k8s_execution.engine.actions import Action, Plan
+from k8s_execution.engine.ending import enter, skip_pending
 
 
 def setup(execution: Execution, now: int) -> Plan:
@@ -29,10 +29,8 @@ def testing(execution: Execution, observed: Observed, now: int) -> Plan:
     execution = provisioning.note_restarts(execution, observed)
     actions: tuple[Action, ...] = ()
     if execution.specification.test_plan.strategy.fail_fast and _has_failed(execution):
-        execution = _skip(
-            execution, [s for s in execution.of_kind(StepKind.SUITE) if s.phase is StepPhase.PENDING], now
-        )
-        actions = _stop_running(execution, observed)
+        execution = skip_pending(execution, keep_teardown=True, now=now)
+        actions = tuple(a for s in execution.of_kind(StepKind.SUITE) for a in steps.stop(observed, s))
     else:
         execution = _start_suites(_skip(execution, _hopeless(execution), now))
     if not all(s.ended for s in execution.of_kind(StepKind.SUITE)):
@@ -93,15 +91,6 @@ def _has_failed(execution: Execution) -> bool:
         s.phase is StepPhase.FINISHED and s.verdict is not Verdict.PASSED and not execution.spec_of(s.key).optional
         for s in execution.of_kind(StepKind.SUITE)
     )
-
-
-def _stop_running(execution: Execution, observed: Observed) -> tuple[Action, ...]:
-    found: list[Action] = []
-    for state in execution.of_kind(StepKind.SUITE):
-        pod = steps.pod_of(observed, state.key)
-        if state.phase is StepPhase.RUNNING and pod is not None:
-            found.append(StopStep(state.key, pod))
-    return tuple(found)
 
 
 def _has_teardown(execution: Execution) -> bool:

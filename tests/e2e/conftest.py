@@ -1,4 +1,4 @@
-"""Real parts for end-to-end tests: one simulated cluster a session, one service process a test."""
+"""Real parts for end-to-end tests: one simulated cluster a session; a service process a test, or one for many."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from support.service import Service
 
@@ -49,12 +51,28 @@ def simulation(tmp_path_factory: pytest.TempPathFactory, agent: Path) -> Iterato
         assert process.wait(30) in {0, -signal.SIGTERM}
 
 
-@pytest.fixture
-async def service(tmp_path: Path, simulation: Path) -> AsyncIterator[Service]:
-    """A started service on the session's cluster; at the end it must leave on SIGTERM, without a defect in its log."""
-    made = Service(tmp_path / "data", simulation)
+@asynccontextmanager
+async def serving(data: Path, kubeconfig: Path) -> AsyncIterator[Service]:
+    """A started service; at the end it must leave on SIGTERM, without a defect in its log."""
+    made = Service(data, kubeconfig)
     await made.start()
-    yield made
-    code = await made.stop()
+    try:
+        yield made
+    finally:
+        code = await made.stop()
     assert code == 0, f"serve ended with {code}\n{made.tail()}"
     assert "defect" not in made.log.read_text(), made.tail()
+
+
+@pytest.fixture
+async def service(tmp_path: Path, simulation: Path) -> AsyncIterator[Service]:
+    """A service of the test's own on the session's cluster."""
+    async with serving(tmp_path / "data", simulation) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared(tmp_path_factory: pytest.TempPathFactory, simulation: Path) -> AsyncIterator[Service]:
+    """A service for all tests that leave it as it was; they need `asyncio(loop_scope="session")`."""
+    async with serving(tmp_path_factory.mktemp("shared") / "data", simulation) as made:
+        yield made

@@ -6,21 +6,15 @@ import asyncio
 import signal
 import xml.etree.ElementTree as ET
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from support import oracle, plans
 from support.commands import Ended, Folder, ended, until_said
 from support.service import Service
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.xdist_group("command line"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 SMALLEST = (
     "test_plan: {source: {local: {path: .}}, suites: [{name: unit, type: PYTEST, "
@@ -34,13 +28,10 @@ def test_x():
 """
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def service(tmp_path_factory: pytest.TempPathFactory, simulation: Path) -> AsyncIterator[Service]:
-    """One remote service for all tests of this file."""
-    made = Service(tmp_path_factory.mktemp("service") / "data", simulation)
-    await made.start()
-    yield made
-    assert await made.stop() == 0, made.tail()
+@pytest.fixture
+def service(shared: Service) -> Service:
+    """One service for all tests of this file: each leaves it as it was."""
+    return shared
 
 
 @pytest.fixture

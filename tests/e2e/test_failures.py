@@ -10,7 +10,14 @@ import pytest
 from support import oracle, plans
 from support.service import Service
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
+
+
+@pytest.fixture
+def service(shared: Service) -> Service:
+    """One service for all tests of this file: each leaves it as it was."""
+    return shared
+
 
 GREEDY = "def test_greedy():\n    data = [bytearray(8 << 20) for _ in range(100)]\n    assert data\n"
 

@@ -16,11 +16,17 @@ from google.rpc import error_details_pb2
 from support import oracle, plans
 from support.service import PATIENCE, Service
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 BUF = Path(sys.executable).with_name("buf")
 API = "maestro.k8s.execution.v1.ExecutionService"
 SCRIPT = "for i in $(seq 60); do echo line $i; sleep 0.03; done"
+
+
+@pytest.fixture
+def service(shared: Service) -> Service:
+    """One service for all tests of this file: each leaves it as it was."""
+    return shared
 
 
 async def curl(service: Service, method: str, request: Any) -> Process:

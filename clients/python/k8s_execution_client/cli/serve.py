@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from k8s_execution_client.cli.border import ServiceBroken, UsageFault, perform, say
-from k8s_execution_client.cli.connection import Where, reason_of, settings_of
+from k8s_execution_client.cli.connection import Where, check_data, reason_of, settings_of
 from k8s_execution_client.cli.options import Images, Unisolated
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ async def _serve(settings: Settings) -> None:
         cluster = "a SIMULATED cluster" if settings.simulate else "the cluster"
         say(f"gRPC on {answers.grpc}, {cluster} {place}; data in {settings.data}")
 
+    check_data(settings.data)
     if settings.ready_file is not None:
+        _check_folder(settings.ready_file)
         settings.ready_file.unlink(missing_ok=True)  # one of an earlier process would say that this one answers
     try:
         await app.serve(settings, ready=ready)
@@ -101,7 +103,7 @@ async def _serve(settings: Settings) -> None:
 
 @commands.command("simulate")
 def simulate(
-    port: Annotated[int, typer.Option("--port", help="Of the API server on 127.0.0.1; 0 picks one.")] = 0,
+    port: Annotated[int, typer.Option("--port", metavar="N", help="Of the API server on 127.0.0.1; 0 picks one.")] = 0,
     kubeconfig: Annotated[
         Path | None, typer.Option("--kubeconfig", metavar="FILE", help="Where to write the kubeconfig (0600).")
     ] = None,
@@ -109,16 +111,26 @@ def simulate(
     allow_unisolated: Unisolated = False,
     faults: Faults = None,
 ) -> None:
-    """Run only a simulated cluster, for kubectl and `serve --kubeconfig`; it ends with this process."""
+    """Run only a simulated cluster, for kubectl and `serve`. It ends with this process."""
 
     async def command() -> None:
         import tempfile
 
+        if kubeconfig is not None:
+            _check_folder(kubeconfig)
         settings = settings_of(Where(images=tuple(image or ()), allow_unisolated=allow_unisolated), faults=faults)
         with tempfile.TemporaryDirectory(prefix="k8s-simulation-") as folder:
             await _simulate(settings, Path(folder), port, kubeconfig)
 
     perform(command)
+
+
+def _check_folder(file: Path) -> None:
+    """Refuse before anything is started what could not be written once it answers."""
+    import os
+
+    if not os.access(file.parent, os.W_OK | os.X_OK) or file.is_dir():
+        raise UsageFault(f"cannot write {file}: it must be a file in a folder that exists and is writable")
 
 
 async def _simulate(settings: Settings, folder: Path, port: int, kubeconfig: Path | None) -> None:
@@ -169,8 +181,11 @@ def _publish(source: Path, target: Path | None) -> Path:
     if target is None:
         return source
     partial = target.with_name(f".{target.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as output:
-        output.write(source.read_bytes())
-    partial.replace(target)
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as output:
+            output.write(source.read_bytes())
+        partial.replace(target)
+    except OSError as error:
+        raise UsageFault(f"cannot write {target}: {error.strerror}") from error
     return target.absolute()

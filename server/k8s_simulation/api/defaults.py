@@ -148,6 +148,8 @@ def _statefulset(obj: Object) -> None:
 def _job(obj: Object) -> None:
     _template(obj)
     spec = obj["spec"]
+    if not meta(obj).get("labels") and meta(spec["template"]).get("labels"):
+        meta(obj)["labels"] = dict(meta(spec["template"])["labels"])
     if spec.get("completions") is None and spec.get("parallelism") is None:
         spec["completions"] = 1
     spec.setdefault("parallelism", 1)
@@ -166,12 +168,15 @@ def job_selector(obj: Object) -> None:
         return
     uid, name = uid_of(obj), name_of(obj)
     labels = meta(spec["template"]).setdefault("labels", {})
-    labels |= {
+    generated = {
         "controller-uid": uid,
         "job-name": name,
         "batch.kubernetes.io/controller-uid": uid,
         "batch.kubernetes.io/job-name": name,
     }
+    if meta(obj).get("labels") == labels:  # defaulted from the template: in Kubernetes it is the same map
+        meta(obj)["labels"] = labels | generated
+    labels |= generated
     spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
 
 
@@ -253,6 +258,13 @@ _DEFAULTS: dict[str, Callable[[Object], None]] = {
     "ClusterRoleBinding": _binding,
     "PersistentVolumeClaim": _claim,
 }
+
+
+def set_status_defaults(kind: str, obj: Object) -> None:
+    """What a written status gets: a pod's conditions show `lastProbeTime` also when it is empty (PodCondition)."""
+    if kind == "Pod":
+        for found in (obj.get("status") or {}).get("conditions") or []:
+            found.setdefault("lastProbeTime", None)
 
 
 def initial_status(kind: str, obj: Object) -> Object | None:

@@ -34,7 +34,7 @@ def apply_patch(media_type: str, obj: Object, patch: Any) -> Object:
 
 def _object(value: Any) -> Object:
     if not isinstance(value, dict):
-        raise _unprocessable("the patch leaves no object")
+        raise _unprocessable()
     return value
 
 
@@ -77,13 +77,14 @@ def _operate(document: list[Any], operation: dict[str, Any]) -> None:
             _add(document, path, clone(_read(document, str(operation.get("from")))))
         case "test":
             if _read(document, path) != operation.get("value"):
-                raise _unprocessable(f"testing value {path} failed: test failed")
+                raise _unprocessable()
         case other:
             raise bad_request(f"error decoding patch: unknown operation {other!r}")
 
 
-def _unprocessable(why: str) -> ApiError:
-    return ApiError(422, "Invalid", f"the server rejected our request due to an error in our request: {why}")
+def _unprocessable() -> ApiError:
+    """A patch that does not fit the object: Kubernetes keeps the reason to itself (NewGenericServerResponse)."""
+    return ApiError(422, "Invalid", "the server rejected our request due to an error in our request")
 
 
 def _tokens(pointer: str) -> list[str]:
@@ -97,33 +98,33 @@ def _parent(document: list[Any], pointer: str) -> tuple[Any, str | int]:
     holder: Any = document
     key: str | int = 0
     for token in _tokens(pointer):
-        holder = _child(holder, key, pointer)
+        holder = _child(holder, key)
         if isinstance(holder, list):
-            key = _index(token, holder, pointer)
+            key = _index(token, holder)
         elif isinstance(holder, dict):
             key = token
         else:
-            raise _unprocessable(f"doc is missing path: {pointer}: missing value")
+            raise _unprocessable()
     return holder, key
 
 
-def _index(step: str, holder: list[Any], pointer: str) -> int:
+def _index(step: str, holder: list[Any]) -> int:
     if step == "-":
         return len(holder)
     if not step.isdigit():
-        raise _unprocessable(f"{pointer} names no index of a list")
+        raise _unprocessable()
     return int(step)
 
 
-def _child(holder: Any, key: str | int, pointer: str) -> Any:
+def _child(holder: Any, key: str | int) -> Any:
     try:
         return holder[key]
     except (KeyError, IndexError):
-        raise _unprocessable(f"doc is missing path: {pointer}: missing value") from None
+        raise _unprocessable() from None
 
 
 def _read(document: list[Any], pointer: str) -> Any:
-    return _child(*_parent(document, pointer), pointer)
+    return _child(*_parent(document, pointer))
 
 
 def _add(document: list[Any], pointer: str, value: Any) -> None:
@@ -132,7 +133,7 @@ def _add(document: list[Any], pointer: str, value: Any) -> None:
         document[0] = value
     elif isinstance(holder, list) and isinstance(key, int):
         if key > len(holder):
-            raise _unprocessable(f"{pointer} is beyond the end of the list")
+            raise _unprocessable()
         holder.insert(key, value)
     else:
         holder[key] = value
@@ -140,7 +141,7 @@ def _add(document: list[Any], pointer: str, value: Any) -> None:
 
 def _remove(document: list[Any], pointer: str) -> Any:
     holder, key = _parent(document, pointer)
-    value = _child(holder, key, pointer)
+    value = _child(holder, key)
     if holder is document:
         document[0] = None
     else:

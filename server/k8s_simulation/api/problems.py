@@ -87,7 +87,7 @@ def field_not_found(field: str, value: object) -> FieldProblem:
 
 
 def _go(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _details(resource: Resource, name: str, **more: Any) -> dict[str, Any]:

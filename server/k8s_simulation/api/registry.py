@@ -114,6 +114,7 @@ class Registry:
             defaults.set_defaults(ref.resource.kind, new)
             found = validation.update_problems(ref.resource, new, old.obj)
         else:
+            defaults.set_status_defaults(ref.resource.kind, new)
             found = validation.status_problems(ref.resource, new)
         if found:
             raise problems.invalid(ref.resource, ref.name, found)
@@ -158,7 +159,8 @@ class Registry:
         if is_deleting(pod):
             raise problems.conflict(PODS, ref.name, f"pod {ref.name} is being deleted, cannot be assigned to a host")
         pod["spec"]["nodeName"] = node
-        scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": self.now}
+        scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": self.now,
+                     "observedGeneration": meta(pod).get("generation", 1)}  # fmt: skip
         others = [c for c in pod["status"].get("conditions") or [] if c.get("type") != "PodScheduled"]
         pod["status"]["conditions"] = [*others, scheduled]
         self.storage.put(PODS, pod)

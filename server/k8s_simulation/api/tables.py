@@ -212,7 +212,7 @@ def _plain(obj: Object, now: float) -> list[Any]:
 
 
 def _account(obj: Object, now: float) -> list[Any]:
-    return [name_of(obj), len(obj.get("secrets") or []), age(obj, now)]
+    return [name_of(obj), age(obj, now)]
 
 
 _WORKLOAD_WIDE = ("~Containers", "~Images", "~Selector")
@@ -229,7 +229,7 @@ _LAYOUTS: dict[str, Layout] = {
     "Service": Layout(("Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "~Selector"), _service),
     "ConfigMap": Layout(("Name", "Data", "Age"), _configmap),
     "Secret": Layout(("Name", "Type", "Data", "Age"), _secret),
-    "ServiceAccount": Layout(("Name", "Secrets", "Age"), _account),
+    "ServiceAccount": Layout(("Name", "Age"), _account),
     "Event": Layout(("Last Seen", "Type", "Reason", "Object", "Message", "~Subobject", "~Source", "~First Seen",
                      "~Count", "~Name"), _event),
     "ResourceQuota": Layout(("Name", "Request", "Limit", "Age"), _quota),

@@ -152,7 +152,7 @@ def _workload(obj: Object) -> list[FieldProblem]:
     labels = labels_of(spec.get("template") or {})
     if not selector:
         problems.append(required("spec.selector"))
-    elif not labels_match(from_label_selector(selector), labels):
+    if not selector or not labels_match(from_label_selector(selector), labels):
         words = "`selector` does not match template `labels`"
         problems.append(invalid_value("spec.template.metadata.labels", labels, words))
     problems += _not_negative(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")

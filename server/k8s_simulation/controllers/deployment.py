@@ -28,7 +28,7 @@ from k8s_simulation.api.resources import DEPLOYMENTS, PODS, REPLICASETS, Resourc
 from k8s_simulation.controllers.deployment_status import write_status
 from k8s_simulation.controllers.framework import Key, KeyFunction, changed_key, owned_by, owner_key
 from k8s_simulation.controllers.recorder import Recorder, owner_reference
-from k8s_simulation.controllers.rollout import Bounds, bounds, template_hash
+from k8s_simulation.controllers.rollout import Bounds, bounds, replica_annotations, template_hash
 
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
@@ -128,7 +128,7 @@ class DeploymentController:
                 "name": f"{name_of(deployment)}-{name}",
                 "namespace": namespace_of(deployment),
                 "labels": dict(meta(template)["labels"]),
-                "annotations": {REVISION: revision, "deployment.kubernetes.io/desired-replicas": str(replicas)},
+                "annotations": {REVISION: revision, **replica_annotations(spec_of(deployment))},
                 "ownerReferences": [owner_reference(deployment)],
             },
             "spec": spec,
@@ -157,6 +157,7 @@ class DeploymentController:
 
         def write(obj: Object) -> None:
             obj["spec"]["replicas"] = replicas
+            meta(obj).setdefault("annotations", {}).update(replica_annotations(spec_of(deployment)))
 
         self._registry.modify(ref_of(REPLICASETS, one), write)
         self._said(deployment, one, before, replicas)

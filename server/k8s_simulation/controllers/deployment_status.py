@@ -22,6 +22,8 @@ def write_status(registry: Registry, deployment: Object, sets: list[Object], cur
     kept = [_dated(deployment, c, registry.now, counts) for c in conditions if c]
     status: Object = {"observedGeneration": meta(deployment).get("generation", 1)}
     status |= {k: v for k, v in counts.items() if v}
+    if sets:
+        status["terminatingReplicas"] = sum(int(status_of(s).get("terminatingReplicas") or 0) for s in sets)
     if kept:
         status["conditions"] = kept
 

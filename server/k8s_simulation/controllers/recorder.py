@@ -49,7 +49,7 @@ class Recorder:
         event: Object = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{name_of(obj)[:236]}.{random_suffix(16)}", "namespace": namespace},
+            "metadata": {"name": self._name(obj), "namespace": namespace},
             "involvedObject": reference(obj),
             "reason": reason,
             "message": message,
@@ -64,6 +64,10 @@ class Recorder:
         }
         entry = self._registry.create(EVENTS, event)
         return Ref(EVENTS, *entry.key)
+
+    def _name(self, obj: Object) -> str:
+        """Ends with the time in hex, as client-go names events: a list of them is in order."""
+        return f"{name_of(obj)[:232]}.{int(self._registry.clock() * 1e9):x}{random_suffix(4)}"
 
 
 def reference(obj: Object) -> Object:

@@ -84,8 +84,11 @@ class ReplicaSetController:
         return wait if wait is not None and wait > 0 else status_wait
 
     def _active(self, found: Object) -> list[Object]:
+        return [p for p in self._unfinished(found) if not is_deleting(p)]
+
+    def _unfinished(self, found: Object) -> list[Object]:
         pods = owned_by(self._registry.storage.objects(PODS, meta(found)["namespace"]), meta(found)["uid"])
-        return [p for p in pods if not is_deleting(p) and not is_finished(p)]
+        return [p for p in pods if not is_finished(p)]
 
     def _scale_or_wait(self, key: Key, found: Object) -> tuple[str, float | None]:
         """Scale; the words of a refusal and the seconds until the next attempt."""
@@ -133,6 +136,7 @@ class ReplicaSetController:
         min_ready = float(spec_of(found).get("minReadySeconds") or 0)
         labels = labels_of(spec_of(found).get("template") or {})
         status = replica_status(active, labels, min_ready, self._registry.clock())
+        status["terminatingReplicas"] = len(self._unfinished(found)) - len(active)
         status["observedGeneration"] = meta(found).get("generation", 1)
         conditions = self._conditions(found, failure)
         if conditions:

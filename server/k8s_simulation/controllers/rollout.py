@@ -30,6 +30,15 @@ def bounds(spec: Object) -> Bounds:
     return Bounds(wanted, surge, unavailable if surge or unavailable else 1)
 
 
+def replica_annotations(spec: Object) -> dict[str, str]:
+    """What a Deployment writes on its ReplicaSets to scale them in proportion later (deployment_util.go)."""
+    limits = bounds(spec)
+    return {
+        "deployment.kubernetes.io/desired-replicas": str(limits.wanted),
+        "deployment.kubernetes.io/max-replicas": str(limits.wanted + limits.surge),
+    }
+
+
 def _share(value: object, wanted: int, *, up: bool) -> int:
     text = str(value)
     if not text.endswith("%"):

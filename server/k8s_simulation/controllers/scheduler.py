@@ -131,7 +131,8 @@ class Scheduler:
         if present is not None and present.get("message") == message:
             return
         entry = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
-                 "lastProbeTime": None, "lastTransitionTime": self._registry.now}  # fmt: skip
+                 "lastProbeTime": None, "lastTransitionTime": self._registry.now,
+                 "observedGeneration": meta(pod).get("generation", 1)}  # fmt: skip
 
         def write(obj: Object) -> None:
             others = [c for c in obj["status"].get("conditions") or [] if c.get("type") != "PodScheduled"]

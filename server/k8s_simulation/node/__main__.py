@@ -12,7 +12,6 @@ import asyncio
 import logging
 import resource
 import shutil
-import signal
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -30,6 +29,7 @@ from k8s_simulation.node.sandbox import Sandbox, SandboxFault
 from k8s_simulation.node.server import CERTIFICATE, KubeletServer
 from k8s_simulation.node.services import ServiceTable
 from k8s_simulation.node.unisolated import Unisolated
+from k8s_simulation.signals import until_signalled
 
 ADDRESS = "127.0.0.1"
 
@@ -161,19 +161,6 @@ def _remove(*files: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-async def until_signalled(options: argparse.Namespace) -> None:
-    """Run until SIGTERM or SIGINT, then end everything in order."""
-    task = asyncio.ensure_future(run(options))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        if not task.cancelled():
-            raise
-
-
 def main() -> int:
     """Parse, run, and say in one sentence why not."""
     options = parser().parse_args()
@@ -183,7 +170,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     logging.basicConfig(level=level, format="node %(levelname)s %(message)s", stream=sys.stderr)
     try:
-        asyncio.run(until_signalled(options))
+        asyncio.run(until_signalled(run(options)))
     except (CannotStart, SandboxFault, OSError, ValueError) as error:
         sys.stderr.write(f"the simulated node cannot start: {error}\n")
         return 1

@@ -104,7 +104,8 @@ class Runner:
         reference = str(self.spec["image"])
         while True:
             if self.pod.pulled(reference):
-                self._event("normal", "Pulled", f'Container image "{reference}" already present on machine')
+                message = f'Container image "{reference}" already present on machine and can be accessed by the pod'
+                self._event("normal", "Pulled", message)
             else:
                 self._event("normal", "Pulling", f'Pulling image "{reference}"')
             began = time.monotonic()
@@ -149,7 +150,7 @@ class Runner:
             return self._could_not_start(fault)
         self.process, self.plan = process, plan
         self.record.container_id = f"simulated://{secrets.token_hex(32)}"
-        self._event("normal", "Started", f"Started container {self.record.name}")
+        self._event("normal", "Started", "Container started")
         self._set(Running(time.time()))
         watch = asyncio.create_task(self._attend(process, plan))
         if self._stopping:
@@ -205,10 +206,10 @@ class Runner:
             self.settled.set()
             if isinstance(error, SandboxFault) and error.command:
                 self.logs.append(made)
-                self._event("normal", "Created", f"Created container: {self.record.name}")
+                self._event("normal", "Created", "Container created")
             raise
         self.logs.append(made)
-        self._event("normal", "Created", f"Created container: {self.record.name}")
+        self._event("normal", "Created", "Container created")
         return process
 
     async def _config_problem(self, reason: str, message: str) -> None:

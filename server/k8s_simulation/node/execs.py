@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import pty
+import secrets
 import signal
 import struct
 import termios
@@ -223,12 +224,14 @@ def _write_all(primary: int, data: bytes) -> None:
 def _status(code: int, missing: str, name: str) -> dict[str, Any]:
     """The Status that ends an exec, in Kubernetes' words (k8s.io/cri-client remotecommand, containerd)."""
     if missing:
-        reason = f'exec: "{name}": executable file not found in $PATH'
+        where = f"stat {name}: no such file or directory" if "/" in name else "executable file not found in $PATH"
+        reason = f'exec: "{name}": {where}'
         if "Permission denied" in missing:
             reason = f'exec: "{name}": permission denied'
         message = (
-            "Internal error occurred: error executing command in container: failed to exec in container: "
-            f"OCI runtime exec failed: exec failed: unable to start container process: {reason}: unknown"
+            "Internal error occurred: Internal error occurred: error executing command in container: failed to exec in "
+            f'container: failed to start exec "{secrets.token_hex(32)}": OCI runtime exec failed: exec failed: '
+            f"unable to start container process: {reason}"
         )
         causes = [{"message": message.removeprefix("Internal error occurred: ")}]
         details: dict[str, Any] = {"causes": causes}

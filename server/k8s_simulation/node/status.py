@@ -50,8 +50,8 @@ def _failed_before(record: Record) -> bool:
     return isinstance(record.state, Waiting) and record.last is not None and record.last.exit_code != 0
 
 
-def container_status(record: Record) -> dict[str, Any]:
-    """One ContainerStatus."""
+def container_status(record: Record, resources: dict[str, Any]) -> dict[str, Any]:
+    """One ContainerStatus; `resources` are those of its spec, told once it was made."""
     succeeded_init = record.kind is Kind.INIT and record.succeeded
     status: dict[str, Any] = {
         "name": record.name,
@@ -65,6 +65,10 @@ def container_status(record: Record) -> dict[str, Any]:
     }
     if record.container_id:
         status["containerID"] = record.container_id
+        if resources:
+            status["resources"] = resources
+        if requests := resources.get("requests"):
+            status["allocatedResources"] = requests
     return status
 
 
@@ -120,7 +124,7 @@ def pod_status(facts: PodFacts, pod: dict[str, Any], previous: dict[str, Any], n
     `previous` is the last reported status: a condition keeps its transition time while its status stays. `now` is in
     seconds since the epoch.
     """
-    current = phase(facts)
+    current, generation = phase(facts), (pod.get("metadata") or {}).get("generation", 1)
     conditions = [
         _condition("PodReadyToStartContainers", "" if facts.network_ready else "PodNotReadyToStart"),
         _initialized(facts, current),
@@ -135,16 +139,27 @@ def pod_status(facts: PodFacts, pod: dict[str, Any], previous: dict[str, Any], n
         old = before.get(condition["type"])
         same = old is not None and old["status"] == condition["status"]
         # A strategic merge keeps what is not named: null takes an old reason or message away.
-        condition.update({k: None for k in ("reason", "message", "lastProbeTime") if k not in condition})
+        condition.update({k: None for k in ("reason", "message") if k not in condition})
+        condition |= {"observedGeneration": generation}
         condition["lastTransitionTime"] = old["lastTransitionTime"] if same and old else timestamp(now)
+    spec = pod["spec"]
+    resources = {
+        c["name"]: c.get("resources") or {} for c in [*(spec.get("initContainers") or []), *spec["containers"]]
+    }
+
+    def told(*kinds: Kind) -> list[dict[str, Any]]:
+        return [container_status(r, resources.get(r.name, {})) for r in facts.of(*kinds)]
+
     status: dict[str, Any] = {
         "phase": current,
+        "observedGeneration": generation,
         "conditions": conditions,
+        "$setElementOrder/conditions": [{"type": c["type"]} for c in conditions],
         "hostIP": facts.host_ip,
         "hostIPs": [{"ip": facts.host_ip}],
         "startTime": timestamp(facts.start_time),
-        "initContainerStatuses": [container_status(r) for r in facts.of(Kind.INIT, Kind.SIDECAR)],
-        "containerStatuses": [container_status(r) for r in facts.of(Kind.MAIN)],
+        "initContainerStatuses": told(Kind.INIT, Kind.SIDECAR),
+        "containerStatuses": told(Kind.MAIN),
         "qosClass": quality_of_service(pod),
     }
     if not status["initContainerStatuses"]:

@@ -1,4 +1,4 @@
-"""The command line: `python -m cluster up|down|status|restart [--name NAME] [--process P]`.
+"""The command line: `python -m cluster up|down|status|restart [--name NAME]`.
 
 Progress goes to standard error, answers (a kubeconfig's path, a status) to standard output.
 """
@@ -24,9 +24,9 @@ def answer(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-def up(name: str) -> int:
+def up(name: str, fake_nodes: int) -> int:
     """Bring it up and print where its kubeconfig is."""
-    answer(str(harness.up(name, say).kubeconfig))
+    answer(str(harness.up(name, say, fake_nodes=fake_nodes).kubeconfig))
     return 0
 
 
@@ -54,20 +54,30 @@ def restart(name: str, process: str | None) -> int:
     return 0
 
 
+def run(given: argparse.Namespace) -> int:
+    """Run the command; its exit code."""
+    match given.command:
+        case "up":
+            return up(given.name, given.nodes)
+        case "down":
+            return down(given.name)
+        case "restart":
+            return restart(given.name, given.process)
+        case _:
+            return status(given.name)
+
+
 def main(arguments: list[str]) -> int:
     """Run one command; 1 and the reason on standard error if it fails."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {Path(__file__).parent.name}", description=str(__doc__).splitlines()[0]
     )
-    commands = {"up": up, "down": down, "status": status}
-    parser.add_argument("command", choices=[*commands, "restart"])
+    parser.add_argument("command", choices=("up", "down", "status", "restart"))
     parser.add_argument("--name", default="default", help="several clusters can run at once (default: %(default)s)")
+    parser.add_argument("--nodes", type=int, default=0, help="fake nodes that `up` makes beside the real one")
     parser.add_argument("--process", choices=harness.RESTARTABLE, help="which one `restart` kills and starts again")
-    given = parser.parse_args(arguments)
     try:
-        if given.command == "restart":
-            return restart(given.name, given.process)
-        return commands[given.command](given.name)
+        return run(parser.parse_args(arguments))
     except ClusterFault as fault:
         say(str(fault))
         return 1

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import builds, controlplane, dns, host, images, network, node, processes, relay, state
+from cluster import builds, controlplane, dns, fakenodes, host, images, network, node, processes, relay, state
 from cluster.builds import Say
 from cluster.daemons import Daemons
 from cluster.faults import ClusterFault
@@ -49,8 +49,8 @@ def status(name: str, root: Path = ROOT) -> Status | None:
     return Status(Layout(name, found.slot, root), found.ready, ended)
 
 
-def up(name: str, say: Say, root: Path = ROOT) -> Layout:
-    """Bring a cluster up, or find it up.
+def up(name: str, say: Say, root: Path = ROOT, fake_nodes: int = 0) -> Layout:
+    """Bring a cluster up, or find it up; with `fake_nodes` besides the real one where it was not up before.
 
     Raises ClusterFault with the end of the right log if it does not come up; then nothing is left of it.
     """
@@ -70,7 +70,10 @@ def up(name: str, say: Say, root: Path = ROOT) -> Layout:
             layout = Layout(name, state.free_slot(root), root)
             journal = Journal(layout.folder, State(layout.slot))
         try:
-            _start(Daemons(layout, programs, journal), archives, say)
+            daemons = Daemons(layout, programs, journal)
+            _start(daemons, archives, say)
+            if fake_nodes:
+                fakenodes.start(daemons, fake_nodes, say)
         except BaseException:
             _remove(name, root)
             raise

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster import configs, dns, pki
+from cluster import configs, dns, fakenodes, pki
 from cluster.faults import ClusterFault
 from cluster.layout import SLOTS, Layout
 
@@ -83,3 +83,10 @@ def test_the_audit_log_holds_every_request_but_leases() -> None:
     policy = yaml.safe_load(configs.audit_policy())
     assert policy["rules"][-1] == {"level": "Metadata"}
     assert policy["rules"][0] == {"level": "None", "resources": [{"group": "coordination.k8s.io"}]}
+
+
+def test_only_pods_that_tolerate_it_go_to_a_fake_node() -> None:
+    made = fakenodes.fake_node(7)
+    assert made["metadata"]["name"] == "fake-0007"
+    assert made["spec"]["taints"] == [{"key": fakenodes.MARK, "value": "fake", "effect": "NoSchedule"}]
+    assert made["metadata"]["annotations"][fakenodes.MARK] == made["metadata"]["labels"][fakenodes.MARK] == "fake"

@@ -20,7 +20,8 @@ ADMISSION_PATIENCE = 60 * SECOND
 CRASHES = 3
 
 _HOPELESS_PULL = re.compile(
-    r"not found|manifest unknown|unauthorized|denied|no such host|does not exist|cannot run|no program|authentication",
+    r"not found|manifest unknown|unauthorized|denied|no such host|network is unreachable|does not exist|cannot run"
+    r"|no program|authentication",
     re.IGNORECASE,
 )
 _PASSING_REFUSAL = re.compile(r"status unknown for quota|error looking up service account|serviceaccount .* not found")

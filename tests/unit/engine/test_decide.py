@@ -163,6 +163,7 @@ def test_a_fresh_namespace_race_is_waited_out() -> None:
     ("reason", "message", "code"),
     [
         ("ErrImagePull", "manifest unknown", Code.IMAGE_PULL),
+        ("ErrImagePull", "dial udp 10.0.0.10:53: connect: network is unreachable", Code.IMAGE_PULL),
         ("ImagePullBackOff", "back-off pulling image", Code.IMAGE_PULL),
         ("InvalidImageName", "couldn't parse image name", Code.IMAGE_NAME),
         ("CreateContainerConfigError", "container has runAsNonRoot and image will run as root", Code.RUNS_AS_ROOT),

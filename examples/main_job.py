@@ -4,6 +4,7 @@ Where pods cannot be isolated from each other, it says so, passes --allow-unisol
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,8 @@ def isolated() -> bool:
 
 def main() -> int:
     """Run the example; the exit code is the command's."""
-    command = [str(Path(sys.executable).with_name("k8s-execution")), "run", str(FOLDER / "plan.yaml")]
+    program = Path(sys.executable).with_name("k8s-execution")
+    command = [str(program), "run", str(FOLDER / "plan.yaml")]
     if not isolated():
         print(
             "Pods cannot be isolated here (bubblewrap with user namespaces is missing): they run as plain processes, "
@@ -31,7 +33,10 @@ def main() -> int:
         )
         command += ["--allow-unisolated", "--set", "applications.api.replicas=1"]
         command += ["--set", "environment.env.EXPECTED_REPLICAS=1"]
-    return subprocess.run([*command, *sys.argv[1:]], env=os.environ, check=False).returncode
+    code = subprocess.run([*command, *sys.argv[1:]], env=os.environ, check=False).returncode
+    if shutil.which("k8s-execution") is None:
+        print(f"k8s-execution is not on your PATH yet: . {program.with_name('activate')}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ the archive, only reports are held in memory, to be parsed. It must not judge th
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -28,6 +29,9 @@ from k8s_execution.ports.store import ArtifactEntry
 MANIFEST = "manifest.json"
 LONGEST_MANIFEST = 16 * 1024 * 1024
 LONGEST_STATUS = 256 * 1024
+ANSWER_SECONDS = 30.0
+"""How long a short answer of the agent may take: its files are within reach of user code, which may block them."""
+
 MOST_BYTES = 512 * 1024 * 1024
 MOST_FILES = 10_000
 SKIPPED_SHOWN = 20
@@ -60,10 +64,16 @@ def prefix(key: StepKey) -> str:
 
 
 async def run_agent(exec_: Exec, pod: PodFact, *words: str, limit: int = LONGEST_STATUS) -> bytes:
-    """Run the agent in the collector container; its standard output. ExecFailed unless it ends with 0."""
-    async with exec_.exec(pod.namespace, pod.name, COLLECTOR_CONTAINER, [AGENT, *words]) as stream:
-        output = await read_all(stream, limit)
-        await _succeeded(*await stream.wait())
+    """Run the agent in the collector container; its standard output. ExecFailed unless it soon ends with 0."""
+    try:
+        async with (
+            asyncio.timeout(ANSWER_SECONDS),
+            exec_.exec(pod.namespace, pod.name, COLLECTOR_CONTAINER, [AGENT, *words]) as stream,
+        ):
+            output = await read_all(stream, limit)
+            await _succeeded(*await stream.wait())
+    except TimeoutError as error:
+        raise ExecFailed(f"the agent did not answer within {ANSWER_SECONDS:g} s") from error
     return output
 
 

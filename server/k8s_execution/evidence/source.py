@@ -16,11 +16,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from k8s_execution.domain.facts import PodFact
-from k8s_execution.domain.naming import COLLECTOR_CONTAINER, SHARED_PATH
+from k8s_execution.domain.naming import COLLECTOR_CONTAINER
 from k8s_execution.domain.plan import ConfigFile
 from k8s_execution.ports.cluster import Exec, ExecFailed, ExecStream
 
-AGENT = f"{SHARED_PATH}/bin/agent"
+AGENT = "/k8s-execution-agent"
+"""The program in the agent's own image: the copy on the shared volume is within reach of user code."""
+
 FRAME_BYTES = 256 * 1024
 LONGEST_ANSWER = 64 * 1024
 _LENGTH = struct.Struct(">I")

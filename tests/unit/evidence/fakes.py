@@ -144,3 +144,22 @@ class AgentExec:
                 process.kill()
             await process.wait()
             process._transport.close()  # type: ignore[attr-defined]  # else its pipes are closed when collected
+
+
+@dataclass
+class SilentExec:
+    """An exec that starts and never says anything, as where the agent waits for a pipe that user code put there."""
+
+    argv: list[str] = field(default_factory=list)
+    closed: bool = False
+
+    @asynccontextmanager
+    async def exec(
+        self, namespace: str, pod: str, container: str, argv: Sequence[str], *, stdin: bool = False
+    ) -> AsyncIterator[ExecStream]:
+        self.argv = list(argv)
+        try:
+            await asyncio.Event().wait()
+            yield ScriptedStream()
+        finally:
+            self.closed = True

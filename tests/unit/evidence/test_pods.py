@@ -24,6 +24,7 @@ from k8s_execution.domain.facts import PodFact
 from k8s_execution.domain.plan import BundleSource, ConfigFile, InlineSource, StepKind
 from k8s_execution.domain.redaction import Masker
 from k8s_execution.domain.testcase import count
+from k8s_execution.evidence import collect
 from k8s_execution.evidence.output import OutputFile
 from k8s_execution.evidence.pods import TAIL_BYTES, PodCollector
 from k8s_execution.evidence.source import pack_inline
@@ -32,7 +33,7 @@ from k8s_execution.ports.cluster import Exec, ExecFailed, LogGone
 from k8s_execution.ports.evidence import StepCollector
 from k8s_execution.ports.logs import Fill
 from support import build
-from unit.evidence.fakes import AgentExec, MemoryArchive, ScriptedExec, ScriptedStream
+from unit.evidence.fakes import AgentExec, MemoryArchive, ScriptedExec, ScriptedStream, SilentExec
 from unit.evidence.test_tarstream import tar
 
 ROOT = Path(__file__).parents[3]
@@ -335,3 +336,22 @@ async def test_a_record_that_cannot_be_is_none_and_a_gap(lie: dict[str, Any], ex
 async def test_a_record_is_only_believed_once_it_is_final(executor: ThreadPoolExecutor) -> None:
     exec_ = scripted(files(), status(ended=False))
     assert (await collector(exec_, MemoryArchive(), executor).collect(EXECUTION, KEY, POD)).record is None
+
+
+async def test_an_agent_that_does_not_answer_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "ANSWER_SECONDS", 0.01)
+    silent = SilentExec()
+    async with asyncio.timeout(10):
+        with pytest.raises(ExecFailed, match="did not answer"):
+            await collect.run_agent(silent, POD, "stat")
+    assert silent.closed
+
+
+async def test_the_collector_runs_its_images_program_not_the_copy_that_user_code_can_replace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(collect, "ANSWER_SECONDS", 0.01)
+    silent = SilentExec()
+    with pytest.raises(ExecFailed):
+        await collect.run_agent(silent, POD, "stat")
+    assert silent.argv == ["/k8s-execution-agent", "stat"]

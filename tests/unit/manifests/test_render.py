@@ -291,7 +291,7 @@ def test_the_agent_is_in_all_three_containers() -> None:
     )
     assert agent["command"] == ["/k8s-execution-agent", "install"]
     assert step["command"] == ["/k8s-execution/bin/agent", "run"]
-    assert collector["command"] == ["/k8s-execution/bin/agent", "hold", "--max", "1503s"]
+    assert collector["command"] == ["/k8s-execution-agent", "hold", "--max", "1503s"]
     assert agent["image"] == collector["image"] == SETTINGS.agent_image
     for each in (agent, step, collector):
         assert {"name": naming.SHARED_VOLUME, "mountPath": naming.SHARED_PATH} in each["volumeMounts"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import builds, controlplane, dns, fakenodes, host, images, network, node, processes, relay, state
-from cluster.builds import Say
+from cluster.builds import Programs, Say
 from cluster.daemons import Daemons
 from cluster.faults import ClusterFault
 from cluster.layout import ROOT, Layout
@@ -62,6 +62,7 @@ def up(name: str, say: Say, root: Path = ROOT, fake_nodes: int = 0) -> Layout:
         found = status(name, root)
         if found is not None and found.healthy:
             say(f"the cluster {name} is up already")
+            _renew_images(found.layout, programs, archives)
             return found.layout
         if (root / name).exists():
             say(f"removing what is left of an earlier cluster {name}")
@@ -106,15 +107,27 @@ def _start(daemons: Daemons, archives: Sequence[Path], say: Say) -> None:
     dns.wait_ready(daemons, kubelet)
 
 
+def _renew_images(layout: Layout, programs: Programs, archives: Sequence[Path]) -> None:
+    """Import what was made anew since the cluster came up: the agent, when its sources changed."""
+    found = state.read(layout.folder)
+    assert found is not None, "a healthy cluster has a state"
+    _import_images(Daemons(layout, programs, Journal(layout.folder, found)), found.process("node"), archives)
+
+
 def _import_images(daemons: Daemons, holder: Process, archives: Sequence[Path]) -> None:
-    """Give the images to containerd; inside the node, since unpacking mounts."""
+    """Give containerd the images that it does not have yet; inside the node, since unpacking mounts."""
+    record = daemons.layout.folder / "images"
+    record.touch()
+    known = record.read_text(encoding="utf-8").splitlines()
     runtime = [daemons.programs["ctr"], f"--address={daemons.layout.containerd_socket}", "--namespace=k8s.io"]
-    for archive in archives:
+    for archive in [archive for archive in archives if archive.name not in known]:
         command = [*node.inside(holder), *runtime, "images", "import", "--local", str(archive)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_SECONDS, check=False)
         if done.returncode != 0:
             end = processes.tail(daemons.log("containerd"))
             raise ClusterFault(f"the image {archive.name} cannot be imported: {done.stderr}\n{end}")
+        with record.open("a", encoding="utf-8") as file:
+            file.write(f"{archive.name}\n")
 
 
 def restart(name: str, process: str, say: Say, root: Path = ROOT) -> None:

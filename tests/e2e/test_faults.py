@@ -162,8 +162,8 @@ async def test_a_log_that_rotates_faster_than_it_is_read_is_whole(service: Servi
     await cluster.script(kube, cluster.fault("LogRotation", max_bytes=64 << 10, max_files=2))
     execution_id = await service.execute(plans.plan(plans.shell("loud", "seq -f 'loud line number %.0f' 120000")))
     final = await oracle.check(service, execution_id, "PASSED")
-    assert await reading.step_lines(service, execution_id) == [f"loud line number {i}" for i in range(1, 120_001)]
     assert final.evidence.complete, final.evidence.gaps
+    assert await reading.step_lines(service, execution_id) == [f"loud line number {i}" for i in range(1, 120_001)]
 
 
 async def test_an_evicted_step_is_the_infrastructures_failure(service: Service, kube: Kube) -> None:

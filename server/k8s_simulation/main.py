@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -20,6 +19,7 @@ from pathlib import Path
 from k8s_simulation.children import spawn, terminate
 from k8s_simulation.controlplane import ControlPlane, Delays
 from k8s_simulation.faults import BadFault, FaultBook, load_file
+from k8s_simulation.signals import until_signalled
 
 NODE_NAME = "simulated"
 _START_SECONDS = 60.0
@@ -143,19 +143,6 @@ async def _first(failures: Sequence[asyncio.Future[None]], success: asyncio.Futu
         success.cancel()
 
 
-async def until_signalled(options: argparse.Namespace) -> None:
-    """Run until SIGTERM or SIGINT, then end everything in order."""
-    task = asyncio.ensure_future(run(options))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        if not task.cancelled():
-            raise
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0 after a signal, 1 with one sentence when the cluster cannot run."""
     options = parser().parse_args(arguments)
@@ -163,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=level, format="cluster %(levelname)s %(message)s", stream=sys.stderr)
     options.data, options.kubeconfig = options.data.resolve(), options.kubeconfig.resolve()
     try:
-        asyncio.run(until_signalled(options))
+        asyncio.run(until_signalled(run(options)))
     except (CannotStart, OSError) as error:
         sys.stderr.write(f"the simulated cluster cannot run: {error}\n")
         return 1

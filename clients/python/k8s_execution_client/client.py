@@ -8,6 +8,7 @@ It must not print, read files or know the command line.
 
 from __future__ import annotations
 
+import copy
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
@@ -112,31 +113,13 @@ class ExecutionClient:
         answer: api.SweepOrphansResponse = await self._unary(self._stub.SweepOrphans, request, HOLD_SECONDS)
         return list(answer.orphans)
 
-    async def list_active(self, request: api.ListActiveRequest | None = None) -> AsyncGenerator[Execution, None]:
+    def list_active(self, request: api.ListActiveRequest | None = None) -> AsyncGenerator[Execution, None]:
         """All executions that are not DONE, newest first, page after page."""
-        page = api.ListActiveRequest()
-        page.MergeFrom(request or page)
-        while True:
-            answer: api.ListActiveResponse = await self._unary(self._stub.ListActive, page)
-            for execution in answer.executions:
-                yield execution
-            if not answer.next_page_token:
-                return
-            page.page_token = answer.next_page_token
+        return self._listed(self._stub.ListActive, request or api.ListActiveRequest())
 
-    async def list_executions(
-        self, request: api.ListExecutionsRequest | None = None
-    ) -> AsyncGenerator[Execution, None]:
+    def list_executions(self, request: api.ListExecutionsRequest | None = None) -> AsyncGenerator[Execution, None]:
         """All executions, newest first, page after page."""
-        page = api.ListExecutionsRequest()
-        page.MergeFrom(request or page)
-        while True:
-            answer: api.ListExecutionsResponse = await self._unary(self._stub.ListExecutions, page)
-            for execution in answer.executions:
-                yield execution
-            if not answer.next_page_token:
-                return
-            page.page_token = answer.next_page_token
+        return self._listed(self._stub.ListExecutions, request or api.ListExecutionsRequest())
 
     async def results(self, execution_id: str, *, page_size: int = 0) -> api.GetResultsResponse:
         """All suites, test cases and artifacts, pages joined (suites and artifacts come on the first only)."""
@@ -204,6 +187,18 @@ class ExecutionClient:
         """Whether the service says that it serves (grpc.health.v1). Raises ServiceFault when nothing answers."""
         check = self._channel.unary_unary(HEALTH, request_serializer=bytes, response_deserializer=bytes)
         return bytes(await self._unary(check, b"")) == SERVING
+
+    async def _listed(
+        self, method: Any, request: api.ListActiveRequest | api.ListExecutionsRequest
+    ) -> AsyncGenerator[Execution, None]:
+        page = copy.deepcopy(request)  # the caller's own stays as it is
+        while True:
+            answer = await self._unary(method, page)
+            for execution in answer.executions:
+                yield execution
+            if not answer.next_page_token:
+                return
+            page.page_token = answer.next_page_token
 
     async def _unary(self, method: Any, request: Any, held: float = 0.0) -> Any:
         patience = Patience(self._known, self._limit)

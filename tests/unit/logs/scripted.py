@@ -74,7 +74,7 @@ class ScriptedLogs:
         source = self.truth
         if request.previous:
             if self.previous is None:
-                raise LogGone
+                raise LogGone("gone")
             source, plan = self.previous, Read(len(self.previous))
         else:
             plan = self.script.pop(0) if self.script else Read(len(source), rotated=self.rotated)
@@ -94,7 +94,7 @@ class ScriptedLogs:
         if plan.end is End.CUT:
             raise Unreachable
         if plan.end is End.GONE:
-            raise LogGone
+            raise LogGone("gone")
 
     def _harmless(self, share: float) -> int:
         rotated = int(share * max(0, self.sent - 1))

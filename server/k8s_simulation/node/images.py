@@ -21,6 +21,7 @@ from k8s_simulation.node.references import ImageName, parse_image
 from k8s_simulation.node.sandbox import Mount, SandboxFault
 
 SHELLS = ("busybox", "alpine", "debian")
+SHELL_TAGS = ("latest", "1")
 AGENT = "k8s-execution-agent"
 _ETC = ("alternatives", "ssl", "ca-certificates", "ld.so.cache", "mime.types", "localtime", "services", "protocols")
 
@@ -100,7 +101,7 @@ class Catalogue:
         if name.digest or name.host != "docker.io" or not name.repository.startswith("library/"):
             return None
         base = name.repository.removeprefix("library/")
-        if base in SHELLS and name.tag in {"", "latest", "1"}:
+        if base in SHELLS and name.tag in {"", *SHELL_TAGS}:
             return Image(name.canonical, f"the host's /bin/sh and core utilities ({platform.system()})", cmd=("sh",))
         if base == "python":
             python = await self.host_python()
@@ -164,9 +165,10 @@ class Catalogue:
 
     def _refusal(self, name: ImageName) -> str:
         python = f"python:3, python:3-slim, python:3.N[-slim] for this machine's Python ({platform.python_version()})"
+        shells = f"{', '.join(SHELLS)} (tag {' or '.join(SHELL_TAGS)})"
         return (
             f'failed to pull and unpack image "{name.canonical}": the simulated node has no registry; it runs '
-            f"{python}, {', '.join(SHELLS)}, and folders given as --image {name.familiar}=DIR"
+            f"{python}, {shells}, and folders given as --image {name.familiar}=DIR"
         )
 
 

@@ -230,6 +230,8 @@ async def _core(settings: Settings, stack: AsyncExitStack) -> Core:
         dns_ports=settings.dns_ports,
         extra_egress=tuple(_egress(rule) for rule in settings.egress),
         extra_env=_package_index(settings.pip_index_url),
+        environment_role=settings.environment_role,
+        service_account=settings.service_account,
     )
     folders = [templates_folder(None), *([settings.templates] if settings.templates else [])]
     return Core(

@@ -15,6 +15,7 @@ from k8s_execution.domain.facts import (
     NamespaceFact,
     Observed,
     PodFact,
+    PodPhase,
 )
 from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.domain.plan import (
@@ -119,7 +120,7 @@ def step_pod(
         START,
         kind.value,
         name,
-        phase="Running",
+        phase=PodPhase.RUNNING,
         scheduled=True,
         containers=chosen,
     )
@@ -130,7 +131,7 @@ def application_pod(name: str = "api", *containers: ContainerFact, **given: obje
     """The pod of an application."""
     chosen = containers or (container(naming.APPLICATION_CONTAINER),)
     base = PodFact(
-        NAMESPACE, f"{name}-pod", f"{name}-uid", ID, START, application=name, phase="Running", scheduled=True,
+        NAMESPACE, f"{name}-pod", f"{name}-uid", ID, START, application=name, phase=PodPhase.RUNNING, scheduled=True,
         ready=True, containers=chosen,
     )  # fmt: skip
     return replace(base, **given)  # type: ignore[arg-type]  # names are checked by replace

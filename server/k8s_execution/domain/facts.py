@@ -26,6 +26,16 @@ class ContainerKind(StrEnum):
     MAIN = "MAIN"
 
 
+class PodPhase(StrEnum):
+    """The phases of a pod's status, as Kubernetes writes them (core/v1 PodPhase)."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    UNKNOWN = "Unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class ContainerFact:
     """One container status. `exit_code`, `finished_at` are set when TERMINATED; `last_*` tell of the run before.
@@ -54,7 +64,7 @@ class ContainerFact:
 
 @dataclass(frozen=True, slots=True)
 class PodFact:
-    """One pod. `step` and `application` come from our labels; one of them is empty. `phase` is status.phase."""
+    """One pod. `step` and `application` come from our labels; one of them is empty."""
 
     namespace: str
     name: str
@@ -67,7 +77,7 @@ class PodFact:
     attempt: int = 1
     application: str = ""
     job: str = ""
-    phase: str = "Pending"
+    phase: PodPhase = PodPhase.PENDING
     reason: str = ""
     message: str = ""
     node: str = ""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from k8s_execution.domain import graph
 from k8s_execution.domain.execution import Execution, StepKey, StepPhase
-from k8s_execution.domain.facts import ContainerState, DeploymentFact, Observed, PodFact
+from k8s_execution.domain.facts import ContainerState, DeploymentFact, Observed, PodFact, PodPhase
 from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.domain.plan import Application, StepKind
 from k8s_execution.domain.verdict import Code, Diagnosis, Verdict
@@ -68,7 +68,7 @@ def explain_timeout(execution: Execution, observed: Observed, overrun: Diagnosis
         if not pod.scheduled and pod.scheduling_message:
             return Diagnosis(Code.UNSCHEDULABLE, pod.scheduling_message, f"pod/{pod.name}", hint=overrun.hint)
     for application in execution.specification.environment.applications:
-        running = [p for p in _pods(observed, application.name) if p.phase == "Running" and not p.ready]
+        running = [p for p in _pods(observed, application.name) if p.phase is PodPhase.RUNNING and not p.ready]
         if running:
             return _never_ready(application, running[0])
     missing = sorted(_wanted(execution) - _ready_names(execution, observed))

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from k8s_execution.domain import naming
 from k8s_execution.domain.execution import Execution, StepKey, StepPhase, StepState
-from k8s_execution.domain.facts import ContainerState, JobFact, Observed, PodFact
+from k8s_execution.domain.facts import ContainerState, JobFact, Observed, PodFact, PodPhase
 from k8s_execution.domain.plan import ImageSource
 from k8s_execution.domain.verdict import Code, Diagnosis
 from k8s_execution.engine import diagnose
@@ -125,12 +125,12 @@ def _running(execution: Execution, observed: Observed, state: StepState, now: in
         return _collecting(execution.with_step(ended), observed, ended, now)
     if (diagnosis := diagnose.of_pod(pod, now)) is not None or (diagnosis := _of_init(pod)) is not None:
         return Plan(finish_step(execution, state, diagnosis, now))
-    if pod.phase == "Failed":
+    if pod.phase is PodPhase.FAILED:
         message = pod.message or pod.reason or "the pod failed before its step ran"
         return Plan(finish_step(execution, state, Diagnosis(Code.POD_LOST, message, f"pod/{pod.name}"), now))
     if needs_source(execution) and not state.source_sent and _runs(pod, naming.COLLECTOR_CONTAINER):
         return Plan(execution, (SendSource(state.key, pod),))
-    waiting = pod.phase == "Pending"
+    waiting = pod.phase is PodPhase.PENDING
     return Plan(execution, (), now + 5 * SECOND if waiting else None)
 
 

@@ -21,6 +21,7 @@ from k8s_execution.domain.facts import (
     JobFact,
     NamespaceFact,
     PodFact,
+    PodPhase,
 )
 
 Raw = Mapping[str, Any]
@@ -72,7 +73,7 @@ def pod(raw: Raw) -> PodFact:
         attempt=_number_of(_text(labels, naming.LABEL_ATTEMPT), 1),
         application=_text(labels, naming.LABEL_APPLICATION),
         job=_owner(metadata, "Job"),
-        phase=_text(status, "phase") or "Pending",
+        phase=_phase(status),
         reason=_text(status, "reason"),
         message=_text(status, "message"),
         node=_text(spec, "nodeName"),
@@ -239,6 +240,14 @@ def _is_true(condition: Raw) -> bool:
 
 def _deleting(metadata: Raw) -> bool:
     return bool(metadata.get("deletionTimestamp"))
+
+
+def _phase(status: Raw) -> PodPhase:
+    """A pod that nobody has reported on yet is pending."""
+    try:
+        return PodPhase(_text(status, "phase") or PodPhase.PENDING)
+    except ValueError:
+        return PodPhase.UNKNOWN
 
 
 def _owner(metadata: Raw, kind: str) -> str:

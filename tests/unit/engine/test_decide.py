@@ -8,7 +8,7 @@ import pytest
 
 from k8s_execution.domain import naming
 from k8s_execution.domain.execution import Evidence, Execution, StepKey, StepPhase
-from k8s_execution.domain.facts import ContainerState, EventFact, Observed
+from k8s_execution.domain.facts import ContainerState, EventFact, Observed, PodPhase
 from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.domain.plan import Application, BundleSource, CleanupPolicy, Policy, StepKind, Strategy
 from k8s_execution.domain.verdict import Code, Diagnosis, Verdict
@@ -173,7 +173,7 @@ def test_a_fresh_namespace_race_is_waited_out() -> None:
 def test_a_hopeless_container_fails_its_step_at_once(reason: str, message: str, code: Code) -> None:
     """No waiting for a timeout where the kubelet says that waiting is in vain."""
     waiting = build.container(state=ContainerState.WAITING, reason=reason, message=message)
-    pod = build.step_pod("unit", StepKind.SUITE, waiting, phase="Pending")
+    pod = build.step_pod("unit", StepKind.SUITE, waiting, phase=PodPhase.PENDING)
     state = decide(running(), build.observed(pod), build.START + build.SECOND).execution.step(SUITE)
     assert state.diagnosis is not None
     assert state.diagnosis.code is code
@@ -182,7 +182,7 @@ def test_a_hopeless_container_fails_its_step_at_once(reason: str, message: str, 
 def test_a_passing_pull_error_is_waited_for() -> None:
     """One failed pull with a passing cause is tried again by the kubelet."""
     waiting = build.container(state=ContainerState.WAITING, reason="ErrImagePull", message="i/o timeout")
-    pod = build.step_pod("unit", StepKind.SUITE, waiting, phase="Pending")
+    pod = build.step_pod("unit", StepKind.SUITE, waiting, phase=PodPhase.PENDING)
     assert decide(running(), build.observed(pod), build.START).execution.step(SUITE).phase is StepPhase.RUNNING
 
 
@@ -372,7 +372,7 @@ def test_the_first_cause_stays() -> None:
 def test_a_pod_ended_as_a_whole_is_not_judged_by_its_containers(phase: StepPhase, reason: str, code: Code) -> None:
     """The killed container is a consequence, and there is nobody left to collect from."""
     killed = build.container(state=ContainerState.TERMINATED, exit_code=137)
-    pod = build.step_pod("unit", StepKind.SUITE, killed, phase="Failed", reason=reason)
+    pod = build.step_pod("unit", StepKind.SUITE, killed, phase=PodPhase.FAILED, reason=reason)
     made = build.with_step(build.execution(phase=Phase.TESTING), "unit", phase, pod=pod.name, pod_uid=pod.uid)
     plan = decide(made, build.observed(pod), build.START)
     state = plan.execution.step(SUITE)

@@ -22,10 +22,10 @@ from k8s_execution.domain.testcase import TestCase
 from k8s_execution.engine import dryrun, preview
 from k8s_execution.engine.sweep import Finding, Sweeper
 from k8s_execution.ports.archive import Archive, StoredFile
-from k8s_execution.ports.cluster import ClusterReader, DryRun
+from k8s_execution.ports.cluster import Body, ClusterReader, DryRun
 from k8s_execution.ports.cursors import Cursors
 from k8s_execution.ports.logs import LogBatch, LogReader, LogStream
-from k8s_execution.ports.manifests import QUOTA_ROOM, Body, ManifestSource, PlanChecker, QuotaSum
+from k8s_execution.ports.manifests import QUOTA_ROOM, ManifestSource, PlanChecker, QuotaSum
 from k8s_execution.ports.sealer import Sealer
 from k8s_execution.ports.store import Acceptance, ExecutionFilter, StatusEvent, StepResult, Store
 

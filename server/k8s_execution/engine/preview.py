@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from k8s_execution.domain import naming
 from k8s_execution.domain.execution import Cluster, Execution, StepKey, StepState
 from k8s_execution.domain.plan import Specification
-from k8s_execution.ports.manifests import Body, ManifestSource
+from k8s_execution.ports.cluster import Body
+from k8s_execution.ports.manifests import ManifestSource
 
 PREVIEW_ID = "0" * naming.ID_LENGTH
 MASKED = "***"

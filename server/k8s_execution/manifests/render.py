@@ -22,7 +22,8 @@ from k8s_execution.domain.plan import Application, EgressRule
 from k8s_execution.manifests import pods, sizing
 from k8s_execution.manifests.allowed import check_object
 from k8s_execution.manifests.templates import TemplateRefused, Templates
-from k8s_execution.ports.manifests import Body, InstallationSettings
+from k8s_execution.ports.cluster import Body
+from k8s_execution.ports.manifests import InstallationSettings
 
 Json = Any
 

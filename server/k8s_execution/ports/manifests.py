@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from k8s_execution.domain.execution import Execution, StepKey
 from k8s_execution.domain.faults import Problem
 from k8s_execution.domain.plan import Specification
-
-Body = Mapping[str, Any]
-"""A Kubernetes object as JSON data."""
+from k8s_execution.ports.cluster import Body
 
 FORBIDDEN_EGRESS = (
     "127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10", "fd00:ec2::254/128", "::ffff:0:0/96",

@@ -28,7 +28,8 @@ from k8s_execution.domain.plan import (
 )
 from k8s_execution.manifests.render import Manifests
 from k8s_execution.manifests.templates import load, templates_folder
-from k8s_execution.ports.manifests import Body, InstallationSettings
+from k8s_execution.ports.cluster import Body
+from k8s_execution.ports.manifests import InstallationSettings
 
 ID = "abcdefghijklmnopqrstuvwxyz"
 NAMESPACE = f"quality-fabric-{ID}"

@@ -12,7 +12,7 @@ import pytest
 
 from k8s_execution.domain.plan import ConfigFile, Port, Readiness, ReadinessKind, Specification
 from k8s_execution.manifests.templates import TemplateRefused
-from k8s_execution.ports.manifests import Body
+from k8s_execution.ports.cluster import Body
 from unit.manifests.samples import API, SPECIFICATION, SUITE, everything, with_application, with_environment, with_suite
 
 PAYLOADS = (

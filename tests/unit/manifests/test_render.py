@@ -15,7 +15,8 @@ from k8s_execution.domain.execution import StepKey
 from k8s_execution.domain.plan import EgressRule, ImageSource, Policy, Readiness, ReadinessKind, Step, StepKind
 from k8s_execution.manifests import pods
 from k8s_execution.manifests.templates import TemplateRefused
-from k8s_execution.ports.manifests import Body, ManifestSource
+from k8s_execution.ports.cluster import Body
+from k8s_execution.ports.manifests import ManifestSource
 from unit.manifests.samples import (
     API,
     ID,

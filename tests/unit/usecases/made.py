@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from k8s_execution.domain.execution import Execution, StepKey
 from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.domain.plan import Specification
+from k8s_execution.ports.cluster import Body
 from k8s_execution.ports.logs import LogBatch
-from k8s_execution.ports.manifests import Body
 from k8s_execution.ports.store import ExecutionFilter, StatusEvent
 from k8s_execution.usecases import ExecuteCall, UseCases
 from support import build

@@ -13,7 +13,8 @@ from google.protobuf.message import Message
 
 from k8s_execution.domain.faults import Problem
 from k8s_execution.domain.redaction import Masker
-from k8s_execution.ports.manifests import Body, QuotaSum
+from k8s_execution.ports.cluster import Body
+from k8s_execution.ports.manifests import QuotaSum
 from k8s_execution.usecases import ValidationReport
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_service_pb2 as service_pb
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import results_pb2 as pb

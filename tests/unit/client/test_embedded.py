@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from k8s_execution_client.cli.border import UsageFault
+from k8s_execution_client.cli.serve import publish
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -78,7 +81,6 @@ def test_init_writes_a_plan_that_validates_and_replaces_nothing(tmp_path: Path) 
         (["nonsense"], "No such command"),
         (["list", "--server", "localhost"], "HOST:PORT"),
         (["simulate", "--kubeconfig", "nowhere/config"], "cannot write nowhere/config"),
-        (["simulate", "--kubeconfig", "/proc/config"], "cannot write /proc/config"),
         (["serve", "--simulate", "--ready-file", "nowhere/ready"], "cannot write nowhere/ready"),
         (["serve", "--simulate", "--data", "/proc/nothing"], "--data or K8S_EXECUTION_DATA"),
         (["list", "--server", "http://127.0.0.1:50051"], "without a scheme"),
@@ -95,6 +97,14 @@ def test_what_cannot_be_done_is_said_with_the_way_out(tmp_path: Path, arguments:
     assert answer.returncode == 2
     assert part in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_a_kubeconfig_that_cannot_be_written_after_all_is_no_defect(tmp_path: Path) -> None:
+    """Such as below /proc, which a look at its rights says root may write to."""
+    source = tmp_path / "config"
+    source.write_text("x")
+    with pytest.raises(UsageFault, match="cannot write /proc/config"):
+        publish(source, Path("/proc/config"))
 
 
 def test_a_misspelt_setting_is_refused(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ async def _simulate(settings: Settings, folder: Path, port: int, kubeconfig: Pat
                 allow_unisolated=settings.allow_unisolated,
             )
             async with SimulatedCluster(options) as cluster:
-                path = _publish(cluster.kubeconfig, kubeconfig)
+                path = publish(cluster.kubeconfig, kubeconfig)
                 say(f"a simulated cluster answers at {cluster.server}; kubectl --kubeconfig {path} get pods -A")
                 print(path, flush=True)
                 await _until_stopped(cluster, interrupts)
@@ -174,7 +174,7 @@ async def _until_stopped(cluster: SimulatedCluster, interrupts: Interrupts) -> N
         await asyncio.gather(ended, stop, return_exceptions=True)
 
 
-def _publish(source: Path, target: Path | None) -> Path:
+def publish(source: Path, target: Path | None) -> Path:
     """Copy the kubeconfig to `target`, readable by this user only, whole or not at all; where it is now."""
     import os
 

@@ -1,1 +1,1 @@
-"""Small tools that know nothing of the domain: backoff, clock, executor, supervision."""
+"""Small tools that know nothing of the domain: backoff, clocks, sealing, the process, the agent's program."""

@@ -68,6 +68,12 @@ def _where(evidence: Evidence) -> str:
     return f"{evidence.step.kind.lower()}/{evidence.step.name}"
 
 
+BROKEN_HINTS = {
+    Code.NO_TESTS: "pytest collects test_*.py: check source.local.path, exclude, .gitignore and the command's paths",
+    Code.TESTS_BROKEN: "the end of the log says why; what cannot be imported must be in the image or in `install`",
+}
+
+
 def _found(evidence: Evidence, code: Code, message: str, hint: str = "") -> Diagnosis:
     return Diagnosis(code, message, _where(evidence), evidence.output_tail, hint)
 
@@ -126,7 +132,7 @@ def _of_suite(evidence: Evidence, exit_code: int) -> Diagnosis | None:
     rule = RULES[evidence.step.suite_type]
     if exit_code in rule.broken:
         message = f"{evidence.step.suite_type} ended with exit code {exit_code}: {_PYTEST_EXIT[exit_code]}"
-        return _found(evidence, rule.broken[exit_code], message, "see the end of its log")
+        return _found(evidence, rule.broken[exit_code], message, BROKEN_HINTS[rule.broken[exit_code]])
     if exit_code == EXIT_NOT_FOUND and not evidence.reports:
         return _found(evidence, Code.COMMAND_NOT_FOUND, "a shell in the command found no such program (exit code 127)")
     if rule.needs_report and not evidence.reports:

@@ -9,9 +9,10 @@ import pytest
 from k8s_execution.domain.agent_record import AgentRecord, AgentStage
 from k8s_execution.domain.facts import ContainerFact, ContainerState
 from k8s_execution.domain.plan import Step, StepKind, SuiteType
+from k8s_execution.domain.suites import RULES
 from k8s_execution.domain.testcase import TestCounts
 from k8s_execution.domain.verdict import Code, Verdict
-from k8s_execution.engine.outcome import Evidence, is_explained, judge
+from k8s_execution.engine.outcome import BROKEN_HINTS, Evidence, is_explained, judge
 from support import build
 
 RAN = AgentRecord(AgentStage.COMMAND, 0)
@@ -119,3 +120,8 @@ def test_a_step_killed_without_a_record_is_not_explained(
 ) -> None:
     """Then the pod may be on its way out as a whole, which another look shows."""
     assert is_explained(record, container) is explained
+
+
+def test_every_cause_of_broken_tests_has_a_way_out() -> None:
+    """Whatever the table of suite types names."""
+    assert {code for rule in RULES.values() for code in rule.broken.values()} <= set(BROKEN_HINTS)

@@ -36,7 +36,8 @@ def running(folder: Path, agent: Path) -> Iterator[Path]:
         yield kubeconfig
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) in {0, -signal.SIGTERM}
+        code = process.wait(30)
+    assert code in {0, -signal.SIGTERM}, log.read_text()[-3000:]
 
 
 def fault(kind: str, **fields: Any) -> Fault:

@@ -17,8 +17,8 @@ from k8s_execution.logs.framing import Fragment, Piece
 from k8s_execution.ports.cluster import ExecFailed, LogGone, Unreachable
 
 SECOND = 1_000_000_000
-CHECK_SECONDS = 5.0
-"""How long a look at the file may take; the log goes on without it."""
+CHECK_SECONDS = 20.0
+"""How long a look at the file may take; the log goes on without it, and then a loss is not noticed."""
 
 ReadFrom = Callable[[int], AsyncIterator[bytes]]
 """The output file from a byte offset to its present end; ExecFailed if cut, LogGone if it does not hold the rest."""

@@ -99,8 +99,8 @@ def _starting(execution: Execution, observed: Observed, state: StepState, now: i
     if job is None:
         return Plan(execution, (StartStep(state.key),))
     if (diagnosis := diagnose.of_job(job, observed.events, now)) is not None:
-        if diagnosis.code is Code.QUOTA_EXCEEDED and _others_run(execution, state):
-            return Plan(execution, (), now + EVENTS_AFTER)  # room comes when another step ends
+        if diagnosis.code is Code.QUOTA_EXCEEDED and _room_may_come(execution, observed, state, job, now):
+            return Plan(execution, (FetchEvents(job.uid),), now + EVENTS_AFTER)
         return Plan(finish_step(execution, state, diagnosis, now))
     if job.failed_reason:
         lost = Diagnosis(Code.POD_LOST, f"its Job failed without a pod: {job.failed_message}", f"job/{job.name}")
@@ -166,5 +166,17 @@ def _runs(pod: PodFact, name: str) -> bool:
     return container is not None and container.state is ContainerState.RUNNING
 
 
-def _others_run(execution: Execution, state: StepState) -> bool:
-    return any(s.phase.begun and s.key != state.key and s.phase is not StepPhase.STARTING for s in execution.steps)
+def _room_may_come(execution: Execution, observed: Observed, state: StepState, job: JobFact, now: int) -> bool:
+    """Whether a quota refused this step only for pods of others, which end, or have ended since.
+
+    A pod is counted until it is Succeeded or Failed, also while its collector is released; the Job controller tries
+    again by itself, at growing intervals.
+    """
+    others = [p for p in observed.pods if p.step]
+    if any(s.phase.begun and s.key != state.key and s.phase is not StepPhase.STARTING for s in execution.steps):
+        return True
+    if any(p.phase is PodPhase.RUNNING for p in others):
+        return True
+    freed = max((c.finished_at or 0 for p in others for c in p.containers), default=0)
+    refused = max(e.last_at for e in observed.events if e.involved_uid == job.uid)
+    return refused <= freed and now - freed < diagnose.ADMISSION_PATIENCE

@@ -151,6 +151,36 @@ def test_a_job_without_pod_is_explained_by_its_events() -> None:
     assert refused.diagnosis.code is Code.QUOTA_EXCEEDED
 
 
+@pytest.mark.parametrize(
+    ("collector", "refused_after", "seen_after", "expected"),
+    [
+        (ContainerState.RUNNING, 1, 3, StepPhase.STARTING),
+        (ContainerState.TERMINATED, 4, 6, StepPhase.STARTING),
+        (ContainerState.TERMINATED, 4, 70, StepPhase.FINISHED),
+        (ContainerState.TERMINATED, 6, 9, StepPhase.FINISHED),
+    ],
+)
+def test_a_quota_that_the_pod_of_an_ended_step_still_fills_is_waited_for(
+    collector: ContainerState, refused_after: int, seen_after: int, expected: StepPhase
+) -> None:
+    """The other pod ends 5 s after the start: a refusal before that is no cause until the Job had a minute to retry."""
+    spec = build.specification(build.suite("first"), build.suite("unit"))
+    made = build.with_step(build.execution(spec, phase=Phase.TESTING), "unit", StepPhase.STARTING)
+    made = build.with_step(made, "first", StepPhase.FINISHED, verdict=Verdict.PASSED, released=True)
+    times = {} if collector is ContainerState.RUNNING else {"finished_at": build.START + 5 * build.SECOND}
+    phase = PodPhase.RUNNING if collector is ContainerState.RUNNING else PodPhase.SUCCEEDED
+    other = build.step_pod(
+        "first", StepKind.SUITE, build.container(naming.COLLECTOR_CONTAINER, collector, **times), phase=phase
+    )
+    refused = build.START + refused_after * build.SECOND
+    message = "pods x is forbidden: exceeded quota: q"
+    event = EventFact("e", "Job", "j", "job-uid", "Warning", "FailedCreate", message, 1, refused, refused)
+    view = build.observed(other, jobs=(build.job(SUITE),), events=(event,))
+    plan = decide(made, view, build.START + seen_after * build.SECOND)
+    assert plan.execution.step(SUITE).phase is expected
+    assert (actions.FetchEvents("job-uid") in plan.actions) is (expected is StepPhase.STARTING)
+
+
 def test_a_fresh_namespace_race_is_waited_out() -> None:
     """`status unknown for quota` heals by itself."""
     made = build.with_step(build.execution(phase=Phase.TESTING), "unit", StepPhase.STARTING)

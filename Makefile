@@ -56,7 +56,6 @@ cluster-status: env ## how it is, where its kubeconfig and logs are
 	@PYTHONPATH=tests $(PY) -m cluster status --name $(CLUSTER)
 
 .PHONY: test-cluster
-test-cluster: env ## the Kubernetes suite on the real cluster, which it brings up if need be
-	@export PYTHONPATH=tests K8S_EXECUTION_TEST_KUBECONFIG="$$(PYTHONPATH=tests $(PY) -m cluster up --name $(CLUSTER))" && \
-	K8S_EXECUTION_TEST_API_RESTART="$(PY) -m cluster restart --name $(CLUSTER) --process kube-apiserver" \
-	$(PY) -m pytest tests/kubernetes
+PYTEST_ARGUMENTS ?=
+test-cluster: env ## the Kubernetes suite, end-to-end and real-cluster tests on a real cluster; brings it up if need be
+	@PYTHONPATH=tests $(PY) tools/test_cluster.py --name $(CLUSTER) $(PYTEST_ARGUMENTS)

@@ -1,0 +1,85 @@
+"""Runs the tests that want a real Kubernetes on one: the Kubernetes suite, the end-to-end tests, and `tests/real`.
+
+    PYTHONPATH=tests python tools/test_cluster.py [--name NAME] [PYTEST ARGUMENTS]
+
+Uses the cluster of that name if it is up, and leaves it; else brings it up, and takes it down at the end, also when the
+tests fail or are interrupted. Paths among the arguments replace the three folders. Exit code: that of pytest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from cluster import harness
+from cluster.faults import ClusterFault
+from cluster.layout import Layout
+
+ROOT = Path(__file__).resolve().parents[1]
+SUITES = ("tests/kubernetes", "tests/e2e", "tests/real")
+TEST_SECONDS = "600"
+"""The limit of one test: a real kubelet looks at its pods once a second, and backs off for minutes."""
+
+
+def say(message: str) -> None:
+    """Progress for a person."""
+    sys.stderr.write(f"test-cluster: {message}\n")
+
+
+@contextmanager
+def running(name: str) -> Iterator[Layout]:
+    """The cluster of this name; taken down at the end if it was not up before."""
+    before = harness.status(name)
+    mine = before is None or not before.healthy
+    layout = harness.up(name, say)
+    try:
+        yield layout
+    finally:
+        if mine:
+            harness.down(name, say)
+        else:
+            say(f"the cluster {name} was up before and stays; `make cluster-down CLUSTER={name}` removes it")
+
+
+def environment(layout: Layout) -> dict[str, str]:
+    """What the tests, and the service that they start, must know of the cluster."""
+    return {
+        **os.environ,
+        "K8S_EXECUTION_TEST_KUBECONFIG": str(layout.kubeconfig),
+        "K8S_EXECUTION_TEST_AUDIT_LOG": str(layout.audit_log),
+        "K8S_EXECUTION_PIP_INDEX_URL": layout.package_index,
+        "K8S_EXECUTION_EGRESS": f"{layout.host_address}/32:{layout.relay_port}",
+    }
+
+
+def test(layout: Layout, arguments: Sequence[str]) -> int:
+    """Run pytest; its exit code."""
+    paths = [] if any((ROOT / a.partition("::")[0]).exists() for a in arguments) else list(SUITES)
+    command = [sys.executable, "-m", "pytest", f"--timeout={TEST_SECONDS}", *paths, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment(layout), check=False).returncode
+
+
+def main() -> int:
+    """The command; 1 and the reason if the cluster does not come up."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--name", default="default", help="the cluster (default: %(default)s)")
+    given, arguments = parser.parse_known_args()
+    began = time.monotonic()
+    try:
+        with running(given.name) as layout:
+            code = test(layout, arguments)
+    except ClusterFault as fault:
+        say(str(fault))
+        return 1
+    say(f"ended with {code} after {(time.monotonic() - began) / 60:.1f} minutes")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

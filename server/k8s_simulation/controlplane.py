@@ -13,7 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from secrets import token_urlsafe
+from typing import IO
 
+from k8s_simulation.api.audit import AuditLog
 from k8s_simulation.api.certificates import Authority, make_authority
 from k8s_simulation.api.objects import Object, condition_is
 from k8s_simulation.api.registry import Registry
@@ -58,8 +60,12 @@ class ControlPlane:
         clock: Callable[[], float] = time.time,
         *,
         tls: bool = True,
+        audit: IO[bytes] | None = None,
     ) -> None:
-        """An empty cluster with its four namespaces. Without `tls` it speaks plain HTTP, for quick unit tests."""
+        """An empty cluster with its four namespaces. Without `tls` it speaks plain HTTP, for quick unit tests.
+
+        `audit` is an unbuffered file for the audit log.
+        """
         self.faults = faults or FaultBook()
         self.token = token_urlsafe(32)
         self.node_token = token_urlsafe(32)
@@ -67,7 +73,8 @@ class ControlPlane:
         self.registry = Registry(Storage(), clock)
         self._delays = delays or Delays()
         self._authority: Authority | None = make_authority() if tls else None
-        self._server = ApiServer(self.registry, Tokens((self.token, self.node_token), self.kubelet_token), self.faults)
+        tokens = Tokens((self.token, self.node_token), self.kubelet_token)
+        self._server = ApiServer(self.registry, tokens, self.faults, AuditLog(audit, clock) if audit else None)
         self._controllers: asyncio.Task[None] | None = None
         self._host = "127.0.0.1"
         _bootstrap(self.registry)

@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--namespace-delay", type=float, default=0.0, metavar="SECONDS",
                       help="before a deleted namespace is emptied (5 in a real cluster)")  # fmt: skip
     made.add_argument("--ready-file", type=Path, help="written as JSON when the node is Ready")
+    made.add_argument("--audit", type=Path, help="append an audit log (audit.k8s.io/v1, JSON lines) to this file")
     made.add_argument("--verbose", action="store_true", help="log retries of the controllers too")
     return made
 
@@ -94,7 +95,8 @@ async def run(options: argparse.Namespace) -> None:
     faults = _read_faults(options.faults)
     options.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with AsyncExitStack() as stack:
-        plane = ControlPlane(faults, Delays(namespace=options.namespace_delay))
+        audit = stack.enter_context(options.audit.open("ab", buffering=0)) if options.audit else None
+        plane = ControlPlane(faults, Delays(namespace=options.namespace_delay), audit=audit)
         stack.push_async_callback(plane.stop)
         try:
             await plane.start(options.port)

@@ -66,7 +66,8 @@ class Service:
     async def start(self) -> None:
         """Start and wait for the ready file; AssertionError with the log's tail if it does not come."""
         self.ready.unlink(missing_ok=True)
-        where = ["--kubeconfig", str(self.kubeconfig)] if not {"--simulate"} & set(self.arguments) else []
+        elsewhere = "--simulate" in self.arguments or self.environment.get("K8S_IN_CLUSTER") == "true"
+        where = [] if elsewhere else ["--kubeconfig", str(self.kubeconfig)]
         command = [str(COMMAND), "serve", *where, "--grpc-address", "127.0.0.1:0", "--data", str(self.data)]
         with self.log.open("ab") as output:
             self.process = await asyncio.create_subprocess_exec(

@@ -19,13 +19,14 @@ from typing import Any
 from aiohttp import web
 
 from k8s_simulation.api import discovery
+from k8s_simulation.api.audit import AuditLog
 from k8s_simulation.api.bodies import MAX_BODY, too_large
 from k8s_simulation.api.faultgate import FaultGate
 from k8s_simulation.api.handlers import Handlers
 from k8s_simulation.api.problems import ApiError, internal, unauthorized
 from k8s_simulation.api.proxy import KubeletProxy
 from k8s_simulation.api.registry import Registry
-from k8s_simulation.api.requests import NoSuchPath, parse
+from k8s_simulation.api.requests import ApiRequest, NoSuchPath, parse
 from k8s_simulation.api.storage import encode
 from k8s_simulation.api.streams import WatchStreams
 from k8s_simulation.api.watching import Lister
@@ -48,13 +49,20 @@ class Tokens:
         found = [compare_digest(token.strip().encode(), known.encode()) for known in self.clients]
         return scheme.lower() == "bearer" and any(found)
 
+    def user(self, header: str) -> str:
+        """Whose token it is, by the order of `clients`: the administrator's first, nodes after."""
+        _, _, token = header.partition(" ")
+        admin = compare_digest(token.strip().encode(), self.clients[0].encode())
+        return "kubernetes-admin" if admin else "system:nodes"
+
 
 class ApiServer:
     """The API server over one registry. `start` binds, `stop` ends all streams; usable in a test's own loop."""
 
-    def __init__(self, registry: Registry, tokens: Tokens, faults: FaultBook) -> None:
+    def __init__(self, registry: Registry, tokens: Tokens, faults: FaultBook, audit: AuditLog | None = None) -> None:
         """Nothing is bound yet."""
         self._tokens = tokens
+        self._audit = audit
         self._lister = Lister(registry.storage)
         self._streams = WatchStreams(registry, faults)
         self._proxy = KubeletProxy(registry, faults, tokens.kubelet)
@@ -115,9 +123,31 @@ class ApiServer:
         except NoSuchPath:
             # the real server answers unknown paths in plain text; clients make "could not find" of it
             return web.Response(status=404, text="404 page not found\n")
+        if self._audit is None:
+            return await self._serve(request, api)
+        return await self._audited(self._audit, request, api)
+
+    async def _serve(self, request: web.Request, api: ApiRequest) -> web.StreamResponse:
         await self._gate.before(api)
         response = await self._handlers.handle(request, api)
         return self._gate.after(request, api, response)
+
+    async def _audited(self, audit: AuditLog, request: web.Request, api: ApiRequest) -> web.StreamResponse:
+        audited = audit.began(request, api, self._tokens.user(request.headers.get("Authorization", "")))
+        code = 500
+        try:
+            response = await self._serve(request, api)
+            code = response.status
+        except ApiError as error:
+            code = error.code
+            raise
+        except (ConnectionError, asyncio.CancelledError):
+            code = 0  # the client left before the end of its answer
+            raise
+        else:
+            return response
+        finally:
+            audit.ended(audited, code)
 
 
 def _refusal(error: ApiError) -> web.Response:

@@ -131,8 +131,8 @@ class LogManager:
         """Read every log to its present end, end every stream, seal the journal.
 
         Logs that are not read in `timeout` seconds end with a gap; TimeoutError if another process still holds the
-        journal then. ValueError for pods of an execution that was
-        never observed: without its masker its logs must not be stored.
+        journal then. ValueError for pods of an execution that was never observed: without its masker its logs must
+        not be stored.
         """
         logs = self._logs_of(execution_id)
         if pods and logs.masker is None:

@@ -201,7 +201,7 @@ async def _embedded(where: Where, settings: Settings) -> AsyncIterator[Connectio
             inside = True
             yield Connection(client, where, settings.data)
             inside = False
-    except Exception as error:
+    except Exception as error:  # outside of the command's own work, it is the service that failed
         if inside or isinstance(error, ClientFault):
             raise
         raise ServiceBroken(f"the embedded service failed: {reason_of(error)}") from error

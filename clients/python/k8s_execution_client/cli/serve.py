@@ -83,8 +83,6 @@ async def _serve(settings: Settings) -> None:
     def ready(answers: Ready) -> None:
         nonlocal answered
         answered = True
-        if settings.ready_file is not None:
-            app.write_ready_file(settings.ready_file, answers)
         place = f"of {answers.kubeconfig}" if answers.kubeconfig else "that this pod is in"
         cluster = "a SIMULATED cluster" if settings.simulate else "the cluster"
         say(f"gRPC on {answers.grpc}, {cluster} {place}; data in {settings.data}")
@@ -95,7 +93,7 @@ async def _serve(settings: Settings) -> None:
         settings.ready_file.unlink(missing_ok=True)  # one of an earlier process would say that this one answers
     try:
         await app.serve(settings, ready=ready)
-    except Exception as error:
+    except Exception as error:  # before the service answers, whatever ends it is told to the user in one sentence
         if answered:
             raise
         raise ServiceBroken(f"the service could not start: {reason_of(error)}") from error

@@ -84,6 +84,7 @@ async def test_nothing_is_held_after_thirty_runs(service: Service) -> None:
     assert grown < GROWTH, f"INV-BASELINE: {grown >> 20} MB more than {baseline.resident >> 20} MB"
     await oracle.check(service, executions[0], "PASSED")
     await oracle.check(service, executions[-1], "PASSED")
+    oracle.nothing_left(service.kubeconfig)
 
 
 async def run(service: Service, count: int) -> list[str]:

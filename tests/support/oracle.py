@@ -42,7 +42,7 @@ async def check(service: Service, execution_id: str, *verdicts: str) -> executio
     ordered(await service.events(execution_id))
     contiguous([b async for b in service.logs(execution_id)])
     once(final)
-    nothing_left(service.kubeconfig)
+    nothing_left(service.kubeconfig, execution_id)
     return final
 
 
@@ -79,9 +79,10 @@ def once(final: execution_pb2.Execution) -> None:
     assert all(n == 1 for n in pods.values()), f"INV-ONCE: {pods}"
 
 
-def nothing_left(kubeconfig: Path) -> None:
-    """INV-NOLEAK: a full list of every kind by our label is empty."""
-    command = [str(KUBECTL), "--kubeconfig", str(kubeconfig), "get", KINDS, "-A", "-l", LABELLED, "-o", "json"]
+def nothing_left(kubeconfig: Path, execution_id: str = "") -> None:
+    """INV-NOLEAK: a full list of every kind by our label, of one execution or of all, is empty."""
+    selector = f"{LABELLED}={execution_id}" if execution_id else LABELLED
+    command = [str(KUBECTL), "--kubeconfig", str(kubeconfig), "get", KINDS, "-A", "-l", selector, "-o", "json"]
     answer = subprocess.run(command, capture_output=True, timeout=60, check=True)
     left = [f"{i['kind']}/{i['metadata']['name']}" for i in json.loads(answer.stdout)["items"]]
     assert left == [], f"INV-NOLEAK: {left}"

@@ -13,7 +13,10 @@ def version() -> None:
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as version_of
 
-    print(f"client {version_of('k8s-execution-client')}")
+    try:
+        print(f"client {version_of('k8s-execution-client')}")
+    except PackageNotFoundError:  # run from its sources, as in the service's image
+        print("client not installed")
     try:
         print(f"server {version_of('k8s-execution')}")
     except PackageNotFoundError:

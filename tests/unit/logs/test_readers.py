@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
+from k8s_execution.logs import files
 from k8s_execution.logs import reader as reader_module
 from k8s_execution.logs.hub import Hub
 from k8s_execution.logs.reader import JournalReader
@@ -97,3 +99,18 @@ async def test_a_slow_follower_holds_nobody(store: JournalStore) -> None:
         rest = [b async for b in slow]
     assert [b.index for b in (first, *rest)] == list(range(50))
     await store.close("x1")
+
+
+async def test_a_slow_reader_of_short_lines_holds_few_of_them(store: JournalStore) -> None:
+    """What one read of the file decodes is held while the reader takes its time."""
+    journal = await store.open("x1")
+    for _ in range(60):
+        write(journal, *[b"%d" % number for number in range(1000)])
+    await store.seal("x1")
+    fd = os.open(store.folder("x1") / files.JOURNAL, os.O_RDONLY)
+    try:
+        held = files.read_run(fd, journal.index, 0)
+    finally:
+        os.close(fd)
+        await store.close("x1")
+    assert 1 <= len(held) < 60 and sum(len(batch.lines) for batch in held) <= 30_000

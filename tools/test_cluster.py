@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -52,10 +53,16 @@ def environment(layout: Layout) -> dict[str, str]:
     return {
         **os.environ,
         "K8S_EXECUTION_TEST_KUBECONFIG": str(layout.kubeconfig),
-        "K8S_EXECUTION_TEST_AUDIT_LOG": str(layout.audit_log),
+        "K8S_EXECUTION_TEST_API_RESTART": restart_of_api_server(layout.name),
         "K8S_EXECUTION_PIP_INDEX_URL": layout.package_index,
         "K8S_EXECUTION_EGRESS": f"{layout.host_address}/32:{layout.relay_port}",
     }
+
+
+def restart_of_api_server(name: str) -> str:
+    """The command that makes the API server forget its history."""
+    program = ["env", f"PYTHONPATH={ROOT / 'tests'}", sys.executable, "-m", "cluster", "restart"]
+    return shlex.join([*program, "--name", name, "--process", "kube-apiserver"])
 
 
 def test(layout: Layout, arguments: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ For tests that make the cluster misbehave: what they break must not reach the cl
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from typing import Any
 from support.kubeapi import Kube
 
 FAULTS = "/simulation/faults"
+REAL = "K8S_EXECUTION_TEST_KUBECONFIG"
+OF_THE_REAL = frozenset({"K8S_EXECUTION_PIP_INDEX_URL", "K8S_EXECUTION_EGRESS"})
 Fault = dict[str, Any]
 
 
@@ -38,6 +41,18 @@ def running(folder: Path, agent: Path) -> Iterator[Path]:
         process.send_signal(signal.SIGTERM)
         code = process.wait(30)
     assert code in {0, -signal.SIGTERM}, log.read_text()[-3000:]
+
+
+def environment(*arguments: str) -> dict[str, str]:
+    """This process's environment for a command with these arguments.
+
+    Where tests are pointed at a real cluster, its package index is for commands that name its kubeconfig: pods of a
+    simulated cluster could not reach it.
+    """
+    real = os.environ.get(REAL)
+    if real is None or real in arguments:
+        return dict(os.environ)
+    return {name: value for name, value in os.environ.items() if name not in OF_THE_REAL}
 
 
 def fault(kind: str, **fields: Any) -> Fault:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from support.cluster import environment
 from support.service import COMMAND
 
 PATIENCE = 120.0
@@ -54,7 +54,7 @@ class Folder:
             str(COMMAND),
             *map(str, arguments),
             cwd=self.path,
-            env={**os.environ, "XDG_DATA_HOME": str(self.path / "home"), **self.environment},
+            env={**environment(*map(str, arguments)), "XDG_DATA_HOME": str(self.path / "home"), **self.environment},
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=PIPE,

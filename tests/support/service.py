@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -24,6 +23,7 @@ from k8s_execution_client._gen.maestro.k8s.execution.v1 import (
     execution_service_pb2_grpc,
     logs_pb2,
 )
+from support.cluster import environment
 
 COMMAND = Path(sys.executable).with_name("k8s-execution")
 PATIENCE = 60.0
@@ -78,7 +78,7 @@ class Service:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **self.environment},
+                env={**environment(*command), **self.environment},
             )
         async with asyncio.timeout(PATIENCE):
             while not self.ready.exists():

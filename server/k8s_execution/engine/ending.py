@@ -52,11 +52,15 @@ def skip_pending(execution: Execution, *, keep_teardown: bool, now: int) -> Exec
 
 
 def finish_step(execution: Execution, state: StepState, diagnosis: Diagnosis, now: int) -> Execution:
-    """A step that ended without a result of its own, for the given cause."""
+    """A step that ended without a result of its own, for the given cause; the files it may have left are a gap."""
     done = replace(
         state, phase=StepPhase.FINISHED, verdict=diagnosis.verdict, diagnosis=diagnosis, finished_at=now, released=True
     )
-    return execution.with_step(done)
+    step, gaps = execution.spec_of(state.key), execution.gaps
+    may_have_files = state.phase in {StepPhase.RUNNING, StepPhase.COLLECTING} and diagnosis.code != Code.SOURCE_FAILED
+    if may_have_files and (step.reports or step.artifacts):
+        gaps = (*gaps, f"reports and artifacts of {state.key.kind.lower()}/{state.key.name} were lost with its pod")
+    return replace(execution.with_step(done), gaps=gaps)
 
 
 def warn(execution: Execution, text: str) -> Execution:

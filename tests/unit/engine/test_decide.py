@@ -408,3 +408,23 @@ def test_a_pod_ended_as_a_whole_is_not_judged_by_its_containers(phase: StepPhase
     state = plan.execution.step(SUITE)
     assert (state.phase, state.diagnosis and state.diagnosis.code) == (StepPhase.FINISHED, code)
     assert "CollectStep" not in kinds(plan)
+
+
+@pytest.mark.parametrize(
+    ("phase", "code", "lost"),
+    [
+        (StepPhase.RUNNING, Code.POD_LOST, 1),
+        (StepPhase.COLLECTING, Code.NAMESPACE_LOST, 1),
+        (StepPhase.STARTING, Code.IMAGE_PULL, 0),
+        (StepPhase.RUNNING, Code.SOURCE_FAILED, 0),
+    ],
+)
+def test_files_that_went_with_a_pod_are_a_gap(phase: StepPhase, code: Code, lost: int) -> None:
+    """Evidence without them is not complete; of a step whose code never ran nothing is missing."""
+    from k8s_execution.engine.ending import finish_step
+
+    made = build.execution(build.specification(build.suite(artifacts=("*.png",))))
+    state = replace(made.steps[0], phase=phase)
+    made = finish_step(made, state, Diagnosis(code, "gone"), build.START)
+    assert len(made.gaps) == lost
+    assert made.steps[0].phase is StepPhase.FINISHED

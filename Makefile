@@ -20,7 +20,7 @@ run: env ## the main job: an example application and two suites on the simulated
 	@$(PY) examples/main_job.py
 
 test: env check ## every check, then every test
-	@$(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup
+	@$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 check: env ## format, lint, types, import contracts, budgets, purity, contract, generated code
 	@$(VENV)/bin/ruff format --check .

@@ -22,7 +22,6 @@ from support.service import Service
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.xdist_group("faults"),
     pytest.mark.asyncio(loop_scope="module"),
 ]
 

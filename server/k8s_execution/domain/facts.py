@@ -159,7 +159,8 @@ class Observed:
     """All that is known of one execution's environment at one moment.
 
     `synced` is False while a reflector has not listed yet or lost its connection: then absence proves nothing.
-    `cluster_lost` is set for an execution whose cluster ended for ever: then nothing of it exists any more.
+    `unread` names the pods whose logs are not yet read to their proven end. `cluster_lost` is set for an execution
+    whose cluster ended for ever: then nothing of it exists any more.
     """
 
     synced: bool
@@ -168,4 +169,5 @@ class Observed:
     jobs: tuple[JobFact, ...] = ()
     deployments: tuple[DeploymentFact, ...] = ()
     events: tuple[EventFact, ...] = ()
+    unread: frozenset[str] = frozenset()
     cluster_lost: bool = False

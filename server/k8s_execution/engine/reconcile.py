@@ -85,7 +85,7 @@ class Reconciler:
         now = await self._tools.store.now()
         observed = self._observe(execution)
         self._tools.logs.observe(key, observed.pods, await self._tools.maskers.load(execution))
-        plan = decide(execution, observed, now)
+        plan = decide(execution, replace(observed, unread=self._tools.logs.unread(key)), now)
         execution = await self._record(execution, plan)
         await self._actuator.run(execution, plan.actions)
         if execution.phase is Phase.DONE:

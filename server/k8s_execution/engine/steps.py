@@ -29,6 +29,8 @@ from k8s_execution.engine.ending import finish_step
 
 EVENTS_AFTER = 2 * SECOND
 LOST_AFTER = 15 * SECOND
+UNREAD_PATIENCE = 60 * SECOND
+UNREAD_LOOK = SECOND // 4
 
 
 def start(execution: Execution, key: StepKey) -> Execution:
@@ -85,9 +87,18 @@ def _advance_one(execution: Execution, observed: Observed, state: StepState, now
         case StepPhase.COLLECTING:
             return _collecting(execution, observed, state, now)
         case StepPhase.FINISHED if not state.released and pod is not None and _runs(pod, naming.COLLECTOR_CONTAINER):
-            return Plan(execution, (ReleaseStep(state.key, pod),))
+            return _finished(execution, observed, state, now)
         case _:
             return Plan(execution)
+
+
+def _finished(execution: Execution, observed: Observed, state: StepState, now: int) -> Plan:
+    """Release the pod, once its log is read to the end: until then the collector can fill what a rotation took."""
+    pod = pod_of(observed, state.key)
+    assert pod is not None
+    if pod.name in observed.unread and now - (state.finished_at or now) < UNREAD_PATIENCE:
+        return Plan(execution, (), now + UNREAD_LOOK)
+    return Plan(execution, (ReleaseStep(state.key, pod),))
 
 
 def _starting(execution: Execution, observed: Observed, state: StepState, now: int) -> Plan:

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -35,15 +34,6 @@ logger = logging.getLogger(__name__)
 SHORTEST_FLUSH = 0.005
 MESSAGES_PER_SECOND = 30_000
 """Flushes times followers that one process carries (bench/): the flush interval is chosen to stay below."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogProgress:
-    """How far the logs of an execution are: lines and bytes stored, follows still open."""
-
-    lines: int = 0
-    bytes: int = 0
-    open_streams: int = 0
 
 
 class Follow:
@@ -120,12 +110,14 @@ class LogManager:
         if not logs.sealing:
             self._follow(logs)
 
-    def progress(self, execution_id: str) -> LogProgress:
-        """How far the logs of an execution are."""
+    def unread(self, execution_id: str) -> frozenset[str]:
+        """The pods of which a log is not yet read to its proven end."""
         logs = self._executions.get(execution_id)
-        if logs is None or logs.journal is None:
-            return LogProgress()
-        return LogProgress(logs.journal.lines, logs.journal.bytes, len(logs.tasks))
+        if logs is None:
+            return frozenset()
+        if not logs.ready.is_set():
+            return frozenset(pod.name for pod in logs.pods)
+        return frozenset(stream.pod for stream, follow in logs.follows.items() if follow.open)
 
     async def seal(self, execution_id: str, pods: Sequence[PodFact], timeout: float) -> LogSummary:
         """Read every log to its present end, end every stream, seal the journal.

@@ -78,6 +78,10 @@ class LogCollector(Protocol):
         """Follow every container of these pods that is not followed yet; cheap, called at every reconcile."""
         ...
 
+    def unread(self, execution_id: str) -> frozenset[str]:
+        """The pods of which a log is not yet read to its proven end."""
+        ...
+
     async def seal(self, execution_id: str, pods: Sequence[PodFact], timeout: float) -> LogSummary:
         """Read every log to its present end, end every stream, seal the journal; repeatable after a crash."""
         ...

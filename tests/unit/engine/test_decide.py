@@ -130,6 +130,29 @@ def test_a_terminated_step_is_collected_then_released() -> None:
     assert plan.execution.phase is Phase.COLLECTING
 
 
+def test_a_step_is_released_only_when_its_log_is_read() -> None:
+    """The collector is what fills a gap in the log; a log that never ends does not hold it for ever."""
+    ended = build.container(state=ContainerState.TERMINATED, exit_code=0, finished_at=build.START)
+    pod = build.step_pod("unit", StepKind.SUITE, ended, build.container(naming.COLLECTOR_CONTAINER))
+    spec = build.specification(build.suite(), build.suite("other"))
+    made = build.with_step(build.execution(spec, Phase.TESTING), "other", StepPhase.STARTING)
+    made = build.with_step(
+        made,
+        "unit",
+        StepPhase.FINISHED,
+        verdict=Verdict.PASSED,
+        pod="unit-pod",
+        pod_uid="unit-uid",
+        finished_at=build.START,
+    )
+    reading = build.observed(pod, unread=frozenset({"unit-pod"}))
+    plan = decide(made, reading, build.START)
+    assert "ReleaseStep" not in kinds(plan)
+    assert plan.wake_at == build.START + build.SECOND // 4
+    assert "ReleaseStep" in kinds(decide(made, build.observed(pod), build.START))
+    assert "ReleaseStep" in kinds(decide(made, reading, build.START + 61 * build.SECOND))
+
+
 def test_a_vanished_pod_is_lost_only_in_a_fresh_view() -> None:
     """While the reflector is behind, absence proves nothing."""
     assert decide(running(), build.observed(synced=False), build.START).execution.step(SUITE).phase is StepPhase.RUNNING

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 
 from k8s_execution.domain.facts import ContainerFact, ContainerKind, ContainerState, PodFact
+from k8s_execution.logs.segments import JournalStore
 from k8s_execution.ports.cluster import LogGone, LogNotReady, LogRequest, Unreachable
 
 SECOND = 1_000_000_000
@@ -148,3 +149,9 @@ def pod(*containers: ContainerFact, step: str = "") -> PodFact:
         step_kind="SUITE" if step else "",
         containers=containers,
     )
+
+
+def stored(store: JournalStore) -> int:
+    """How many lines the journal of execution x1 holds, while its writer is there."""
+    journal = store.live("x1")
+    return journal.lines if journal is not None else 0

@@ -19,7 +19,7 @@ from k8s_execution.logs.segments import JournalStore
 from k8s_execution.ports.cluster import ExecFailed, LogGone
 from k8s_execution.ports.logs import LogBatch
 from unit.logs.conditions import until
-from unit.logs.scripted import BASE, End, Read, ScriptedLogs, container, pod
+from unit.logs.scripted import BASE, End, Read, ScriptedLogs, container, pod, stored
 from unit.logs.test_framing import flat
 from unit.logs.test_segments import read
 from unit.logs.test_tail import all_ended, contiguous, gaps
@@ -104,7 +104,7 @@ async def test_another_owner_goes_on_in_the_file(store: JournalStore) -> None:
     logs = ScriptedLogs(TRUTH, [Read(10, end=End.HANG)])
     async with asyncio.timeout(20), LogManager(logs, store, cap=1 << 30, pace=Pace()) as manager:
         manager.observe("x1", [RUNNING], Masker(()))
-        await until(lambda: manager.progress("x1").lines >= 10)
+        await until(lambda: stored(store) >= 10)
     batches = await collect(store, ScriptedLogs(TRUTH, [Read(25, rotated=15)], rotated=15), File(raw(TRUTH)))
     assert b"".join(line.data + b"\n" for b in batches for line in b.lines) == raw(TRUTH) and not gaps(batches)
 

@@ -20,7 +20,7 @@ from k8s_execution.logs.run import Pace
 from k8s_execution.logs.segments import JournalStore
 from k8s_execution.ports.logs import LogBatch, LogCollector, LogSummary
 from unit.logs.conditions import until
-from unit.logs.scripted import BASE, End, Read, ScriptedLogs, container, pod
+from unit.logs.scripted import BASE, End, Read, ScriptedLogs, container, pod, stored
 from unit.logs.test_segments import read
 
 FAST = Pace(first_retry=0.001, longest_retry=0.005, quiet=0.05, drained=0.02, stalled=1.0, settle=0.02)
@@ -147,7 +147,7 @@ async def test_a_frozen_follow_is_opened_again(store: JournalStore) -> None:
     logs = ScriptedLogs(numbered(20), [Read(10, end=End.HANG), Read(15, end=End.HANG)])
     async with asyncio.timeout(20), LogManager(logs, store, cap=1 << 30, pace=FAST) as manager:
         manager.observe("x1", [RUNNING], NOTHING)
-        await until(lambda: manager.progress("x1").lines >= 15)
+        await until(lambda: stored(store) >= 15)
 
 
 async def test_sealing_reads_a_running_container_to_its_present_end(store: JournalStore) -> None:
@@ -160,7 +160,7 @@ async def test_what_cannot_be_read_in_time_is_a_gap(store: JournalStore) -> None
     logs = ScriptedLogs(numbered(20), [Read(5)] + [Read(0, end=End.CUT)] * 10_000)
     async with asyncio.timeout(20), LogManager(logs, store, cap=1 << 30, pace=FAST) as manager:
         manager.observe("x1", [RUNNING], NOTHING)
-        await until(lambda: manager.progress("x1").lines >= 5)
+        await until(lambda: stored(store) >= 5)
         summary = await manager.seal("x1", [ENDED], 0.05)
     assert summary.gaps == ("LOG_TIMEOUT: pod-1/application run 0",) and summary.lines == 5
 
@@ -227,9 +227,9 @@ async def test_forgetting_keeps_what_was_read_and_another_goes_on(store: Journal
     logs = ScriptedLogs(numbered(20), [Read(7, end=End.HANG)])
     async with asyncio.timeout(20), LogManager(logs, store, cap=1 << 30, pace=Pace()) as manager:
         manager.observe("x1", [RUNNING], NOTHING)
-        await until(lambda: manager.progress("x1").lines >= 7)
+        await until(lambda: stored(store) >= 7)
         await manager.forget("x1")
-        assert manager.progress("x1").open_streams == 0
+        assert manager.unread("x1") == frozenset()
     batches, _ = await collect(store, logs, ENDED)
     assert content(batches) == logs.truth and contiguous(batches)
 
@@ -238,7 +238,7 @@ async def test_streams_of_an_earlier_owner_whose_pods_are_gone_end_with_a_gap(st
     logs = ScriptedLogs(numbered(5), [Read(5, end=End.HANG)])
     async with asyncio.timeout(20), LogManager(logs, store, cap=1 << 30, pace=Pace()) as manager:
         manager.observe("x1", [RUNNING], NOTHING)
-        await until(lambda: manager.progress("x1").lines >= 5)
+        await until(lambda: stored(store) >= 5)
     async with LogManager(logs, store, cap=1 << 30, pace=FAST) as manager:
         summary = await manager.seal("x1", [], 1)
         assert await manager.seal("x1", [], 1) == summary
@@ -294,6 +294,6 @@ def test_the_manager_is_a_log_collector(store: JournalStore) -> None:
         manager = LogManager(ScriptedLogs([]), store, cap=1)
         collector: LogCollector = manager
         await collector.forget("x1")
-        assert manager.progress("x1").lines == 0
+        assert manager.unread("x1") == frozenset()
 
     asyncio.run(check())

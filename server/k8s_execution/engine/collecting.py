@@ -12,7 +12,7 @@ from k8s_execution.domain.verdict import Code, Diagnosis
 from k8s_execution.engine import outcome, preview
 from k8s_execution.engine.ending import finish_step
 from k8s_execution.engine.tools import Tools
-from k8s_execution.ports.cluster import Body, ExecFailed, Unreachable
+from k8s_execution.ports.cluster import Body, ExecFailed, Refused, Unreachable
 from k8s_execution.ports.evidence import Collected
 from k8s_execution.ports.store import StepResult
 
@@ -119,6 +119,8 @@ async def seal(tools: Tools, execution: Execution, failures: int) -> None:
             if failures + 1 < PATIENT_TRIES:
                 raise
             gaps.append(f"events and pod statuses could not be read: {fault}")
+        except Refused as refused:  # a right is missing, or the namespace went: asking again changes nothing
+            gaps.append(f"events and pod statuses may not be read: {refused.message}")
 
     def record(current: Execution, now: int) -> Execution:
         if current.evidence is not None:

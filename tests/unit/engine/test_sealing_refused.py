@@ -1,0 +1,44 @@
+"""Sealing where the cluster refuses to be read: the execution ends, and its evidence says what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+from k8s_execution.domain.facts import EventFact, PodFact
+from k8s_execution.domain.lifecycle import Phase
+from k8s_execution.engine import collecting
+from k8s_execution.engine.tools import Tools
+from k8s_execution.ports.cluster import Refused
+from k8s_execution.ports.logs import LogSummary
+from support import build
+from unit.engine.test_collecting import OneRecord
+
+
+class ForbiddenCluster:
+    """A cluster that shows no events."""
+
+    identity = build.CLUSTER
+
+    def observe(self, _execution_id: str) -> SimpleNamespace:
+        return SimpleNamespace(pods=())
+
+    async def events(self, _namespace: str) -> Sequence[EventFact]:
+        raise Refused(403, "Forbidden", "cannot list events")
+
+
+class SealedLogs:
+    """Logs without a line."""
+
+    async def seal(self, _execution_id: str, _pods: Sequence[PodFact], _timeout: float) -> LogSummary:
+        return LogSummary(0, 0, "sha", ())
+
+
+async def test_what_may_not_be_read_is_a_gap_at_once() -> None:
+    """A missing right does not come by asking again."""
+    store, none = OneRecord(build.execution(phase=Phase.COLLECTING)), cast(Any, None)
+    tools = Tools(cast(Any, store), cast(Any, ForbiddenCluster()), none, none, none, cast(Any, SealedLogs()), none)
+    await collecting.seal(tools, store.execution, 0)
+    assert store.execution.evidence is not None
+    assert store.execution.evidence.gaps == ("events and pod statuses may not be read: cannot list events",)

@@ -136,11 +136,10 @@ class PluginCredentials:
         try:
             made = await self._runner.run()
         except PassingFault as fault:
-            self._failure = fault
+            self._failure, self._tried_at = fault, self._clock.monotonic()
             raise
-        finally:
-            self._tried_at = self._clock.monotonic()
-        self._failure, self._made_at = None, self._tried_at
+        self._failure, self._made_at = None, self._clock.monotonic()
+        self._tried_at = self._made_at
         if made.certificate and self._use_certificate is not None:
             self._use_certificate(made)
         self._current = made

@@ -116,6 +116,30 @@ async def test_a_401_runs_the_plugin_again(api: FakeApi, executor: ThreadPoolExe
     assert runs(tmp_path) == 2
 
 
+async def test_a_request_that_is_cancelled_leaves_the_next_one_its_run(
+    api: FakeApi, executor: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    """Nothing is sent without a token because somebody else's run was cut short."""
+    started = tmp_path / "started"
+    slow = f"""
+        import time
+        first = not os.path.exists({str(started)!r})
+        open({str(started)!r}, "w").close()
+        time.sleep(60 if first else 0)
+        print(json.dumps({{"kind": "ExecCredential", "apiVersion": {V1!r}, "status": {{"token": "t"}}}}))
+        """
+    async with open_transport(
+        api.config(plugin=plugin(program(tmp_path, slow))), LIMITS, ProcessClock(), executor
+    ) as transport:
+        client = Client(transport, LIMITS, ProcessClock())
+        cut = asyncio.create_task(client.get(PATH))
+        await until(started.exists)
+        cut.cancel()
+        await asyncio.wait({cut})
+        await client.get(PATH)
+    assert [s.headers["Authorization"] for s in api.seen] == ["Bearer t"]
+
+
 async def test_a_plugin_that_fails_while_its_token_still_serves_is_no_fault(
     api: FakeApi, executor: ThreadPoolExecutor, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +27,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SUITES = ("tests/kubernetes", "tests/e2e", "tests/real")
 TEST_SECONDS = "600"
 """The limit of one test: a real kubelet looks at its pods once a second, and backs off for minutes."""
+
+END_SECONDS = 120.0
+"""What interrupted tests may take to end."""
 
 
 def say(message: str) -> None:
@@ -69,7 +73,13 @@ def test(layout: Layout, arguments: Sequence[str]) -> int:
     """Run pytest; its exit code."""
     paths = [] if any((ROOT / a.partition("::")[0]).exists() for a in arguments) else list(SUITES)
     command = [sys.executable, "-m", "pytest", f"--timeout={TEST_SECONDS}", *paths, *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment(layout), check=False).returncode
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(layout))
+    try:
+        return process.wait()
+    except BaseException:  # interrupted: pytest ends what its tests started, and only then the cluster goes
+        process.send_signal(signal.SIGINT)
+        process.wait(END_SECONDS)
+        raise
 
 
 def main() -> int:
@@ -77,6 +87,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--name", default="default", help="the cluster (default: %(default)s)")
     given, arguments = parser.parse_known_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     began = time.monotonic()
     try:
         with running(given.name) as layout:

@@ -30,7 +30,7 @@ from google.protobuf import json_format
 from bench.startup import wait_for
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_service_pb2, execution_service_pb2_grpc
 
-LINES, ROUNDS, REAL_PACE, TARGET = 400_000, 3, 200_000, 0.8
+LINES, ROUNDS, REAL_PACE, TARGET = 1_500_000, 3, 200_000, 0.8
 TOOLS = Path(sys.executable).parent
 PRINTER = f"""
 import sys, time

@@ -58,7 +58,9 @@ async def collect_step(tools: Tools, execution: Execution, key: StepKey, pod: Po
         collected = Collected(None, StepResult(execution.id, key, (), ()), 0, "", (gap,))
     counts = count(collected.result.cases)
     judged = outcome.judge(
-        outcome.Evidence(step, collected.record, container, counts, collected.reports, collected.output_tail)
+        outcome.Evidence(
+            step, collected.record, container, counts, collected.reports, collected.output_tail, _asked(execution)
+        )
     )
 
     def record(current: Execution, now: int) -> Execution:
@@ -88,6 +90,12 @@ def _tries(pod: PodFact) -> int:
     collector = pod.container(naming.COLLECTOR_CONTAINER)
     running = collector is not None and collector.state is ContainerState.RUNNING
     return PATIENT_TRIES if running else FEW_TRIES
+
+
+def _asked(execution: Execution) -> bool:
+    """Whether the service may have asked steps of this execution to end."""
+    ending = execution.failure is not None or execution.cancel_requested
+    return ending or execution.specification.test_plan.strategy.fail_fast
 
 
 async def release(tools: Tools, execution: Execution, key: StepKey, pod: PodFact, failures: int) -> None:

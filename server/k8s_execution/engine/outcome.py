@@ -21,7 +21,10 @@ EXIT_NOT_FOUND = 127
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that a step's verdict is drawn from. `output_tail` is the end of what it printed."""
+    """All that a step's verdict is drawn from. `output_tail` is the end of what it printed.
+
+    `asked` says that the service asked the step to end: a cancellation, a failure elsewhere, fail_fast.
+    """
 
     step: Step
     record: AgentRecord | None
@@ -29,6 +32,7 @@ class Evidence:
     counts: TestCounts
     reports: int
     output_tail: str = ""
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,9 @@ def _before_command(evidence: Evidence) -> Diagnosis | None:
         return _found(evidence, Code.OUT_OF_MEMORY, f"killed for using more than its {limit} of memory", hint)
     if record is None:
         return _without_record(evidence)
+    if record.stopped and not evidence.asked:
+        message = "its first process was asked to end by a signal that the service did not send"
+        return _found(evidence, Code.TESTS_BROKEN, message, "does something in the step kill process 1?")
     if record.stopped:
         return _found(evidence, Code.CANCELLED_BY_USER, "stopped before it ended")
     if record.timed_out:

@@ -97,6 +97,14 @@ def test_cause(
     assert (found.verdict is Verdict.PASSED) == (code is None)
 
 
+def test_a_step_that_kills_its_first_process_is_not_cancelled() -> None:
+    """Nobody cancelled: the plan cannot run as written."""
+    stopped = replace(RAN, exit_code=143, stopped=True)
+    found = judge(Evidence(build.suite(), stopped, ended(143), TestCounts(), 0, asked=False))
+    assert found.diagnosis is not None
+    assert found.diagnosis.code is Code.TESTS_BROKEN
+
+
 def test_the_diagnosis_names_the_step_and_shows_the_end_of_its_output() -> None:
     """What a caller needs to see first."""
     found = judge(Evidence(build.suite(), replace(RAN, exit_code=1), ended(1), RED, 1, "E assert 1 == 2"))

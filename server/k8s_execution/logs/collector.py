@@ -103,12 +103,15 @@ class LogManager:
             await self._tasks.__aexit__(kind, error, trace)
 
     def observe(self, execution_id: str, pods: Sequence[PodFact], masker: Masker) -> None:
-        """Follow every container of these pods that is not followed yet; the first masker stays."""
+        """Follow every container of these pods that is not followed yet; the first masker stays.
+
+        While the journal is being sealed nothing new is followed, but tails still learn of restarts: without that, the
+        log of a container's next run would look like a rotation.
+        """
         logs = self._logs_of(execution_id)
         logs.masker = logs.masker or masker
         logs.pods = pods
-        if not logs.sealing:
-            self._follow(logs)
+        self._follow(logs)
 
     def unread(self, execution_id: str) -> frozenset[str]:
         """The pods of which a log is not yet read to its proven end."""
@@ -184,7 +187,7 @@ class LogManager:
             known = logs.follows.get(target.stream)
             if known is not None:
                 known.run.update(target)
-            elif not journal.state(target.stream).ended:
+            elif not logs.sealing and not journal.state(target.stream).ended:
                 file = self._file_of(pod, target)
                 logs.follows[target.stream] = self._start(logs.id, target, journal, masker, file)
 

@@ -22,7 +22,7 @@ class Pace:
     quiet: float = 300.0
     drained: float = 2.0
     stalled: float = 30.0
-    settle: float = 5.0
+    settle: float = 15.0
     look: float = 1.0
 
 

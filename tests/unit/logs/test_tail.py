@@ -211,6 +211,23 @@ async def test_a_read_that_meets_the_next_run_is_not_stored_as_this_one(store: J
     assert content([b for b in batches if b.stream.restart == 1]) == truth and summary.gaps == ()
 
 
+async def test_a_restart_while_the_journal_is_sealed_is_no_rotation(store: JournalStore) -> None:
+    """The follow hangs at line 4 of run 0; the seal's read meets run 1, and facts tell of it only then."""
+    logs = ScriptedLogs(numbered(6), [Read(4, end=End.HANG)], previous=numbered(6))
+    second = pod(container(ContainerState.TERMINATED, restarts=1, identity="c://1", last="c://0", exit_code=0))
+    async with asyncio.timeout(20), LogManager(logs, store, cap=1 << 30, pace=Pace(settle=10.0)) as manager:
+        manager.observe("x1", [pod(container())], NOTHING)
+        await until(lambda: stored(store) >= 4)
+        logs.truth = [(BASE + 10**9, b"second")]
+        before = len(logs.requests)
+        sealing = asyncio.create_task(manager.seal("x1", [pod(container())], 10))
+        await until(lambda: len(logs.requests) > before)
+        manager.observe("x1", [second], NOTHING)
+        summary = await sealing
+    batches = await read(store, "x1")
+    assert content([b for b in batches if b.stream.restart == 0]) == numbered(6) and summary.gaps == ()
+
+
 async def test_a_fault_of_one_tail_is_its_own(store: JournalStore, caplog: pytest.LogCaptureFixture) -> None:
     logs = ScriptedLogs(numbered(20), [Read(5)])
 

@@ -17,7 +17,7 @@ from support.kubeapi import Kube
 VARIABLE = "K8S_EXECUTION_TEST_KUBECONFIG"
 
 collect_ignore = [] if os.environ.get(VARIABLE) else ["test_network_policies.py"]
-"""The simulated cluster enforces no network policies, by intent (docs/simulation.md): `make test-cluster` runs these."""
+"""The simulated cluster enforces no network policies, by intent (docs/simulation.md): `make test-cluster` runs them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

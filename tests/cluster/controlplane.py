@@ -1,7 +1,8 @@
 """etcd and the control plane, as processes of the host; writes their certificates and kubeconfigs.
 
 They keep to loopback, except the API server, which the node reaches at the host's end of the link. Nothing is tuned
-beyond what one machine needs, so that tests see the behaviour of an ordinary cluster.
+beyond what one machine needs, so that tests see the behaviour of an ordinary cluster; benchmarks may ask for raised
+limits (`RAISED`), as large clusters have them, so that they measure work and not the controllers' rate limits.
 """
 
 from __future__ import annotations
@@ -17,6 +18,15 @@ from cluster.processes import Process
 LOOPBACK = "127.0.0.1"
 READY_SECONDS = 120.0
 AUDIT_MAX_MEGABYTES = 200
+
+_SYNCS = ("deployment", "replicaset", "job", "resource-quota", "namespace", "service-endpoint", "endpoint", "gc")
+_RATES = ("--kube-api-qps=1000", "--kube-api-burst=2000")
+RAISED: dict[str, tuple[str, ...]] = {
+    "kube-apiserver": ("--max-requests-inflight=3000", "--max-mutating-requests-inflight=1500"),
+    "kube-controller-manager": (*_RATES, *(f"--concurrent-{kind}-syncs=50" for kind in _SYNCS)),
+    "kube-scheduler": _RATES,
+}
+"""Flags beside the ordinary ones; the defaults are 400 and 200, 20 and 30 for each controller, 5 to 20, 50 and 100."""
 
 
 def _secret(path: Path, data: bytes) -> None:
@@ -35,7 +45,7 @@ def write_credentials(layout: Layout) -> None:
     for name, pair in pairs.items():
         _secret(layout.pki / f"{name}.key", pair.key)
         (layout.pki / f"{name}.crt").write_bytes(pair.certificate)
-    addresses = dict.fromkeys(("controller-manager", "scheduler"), LOOPBACK)
+    addresses = dict.fromkeys(("controller-manager", "scheduler", "process-node"), LOOPBACK)
     addresses |= dict.fromkeys(("node", "proxy", "policies"), layout.host_address)
     for name, address in addresses.items():
         text = configs.kubeconfig(layout, address, authority.certificate, pairs[name])
@@ -72,6 +82,10 @@ def start_etcd(daemons: Daemons) -> Process:
     )
 
 
+def _raised(daemons: Daemons, name: str) -> tuple[str, ...]:
+    return RAISED[name] if daemons.fast else ()
+
+
 def start_api_server(daemons: Daemons) -> Process:
     """The API server, with an audit log and the restriction of nodes to their own objects."""
     layout, own = daemons.layout, daemons.layout.pki
@@ -105,6 +119,7 @@ def start_api_server(daemons: Daemons) -> Process:
             f"--audit-log-maxsize={AUDIT_MAX_MEGABYTES}",
             "--profiling=false",
             "--v=1",
+            *_raised(daemons, "kube-apiserver"),
         ],
     )
 
@@ -144,6 +159,7 @@ def start_controllers(daemons: Daemons) -> None:
             "--use-service-account-credentials=true",
             "--leader-elect=false",
             "--controllers=*,-bootstrap-signer-controller,-token-cleaner-controller",
+            *_raised(daemons, "kube-controller-manager"),
         ],
     )
     daemons.start(
@@ -153,5 +169,6 @@ def start_controllers(daemons: Daemons) -> None:
             *identity("scheduler"),
             f"--secure-port={layout.manager_port + 1}",
             "--leader-elect=false",
+            *_raised(daemons, "kube-scheduler"),
         ],
     )

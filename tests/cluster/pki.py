@@ -18,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cluster.layout import Layout
 
 LIFETIME = dt.timedelta(days=30)
+PROCESS_NODE = "process-node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ def subjects(layout: Layout) -> dict[str, Subject]:
         "proxy": Subject("system:kube-proxy"),
         "policies": Subject("kube-network-policies", "system:masters"),
         "node": Subject(f"system:node:{layout.node_name}", "system:nodes", (layout.node_name, layout.node_address)),
+        # a second node, which tests start as a process of the host (tests/real/test_process_node.py)
+        "process-node": Subject(f"system:node:{PROCESS_NODE}", "system:nodes", (PROCESS_NODE, "127.0.0.1")),
     }
 
 

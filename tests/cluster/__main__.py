@@ -1,4 +1,4 @@
-"""The command line: `python -m cluster up|down|status|restart [--name NAME]`.
+"""The command line: `python -m cluster up|down|status|restart|stop|start [--name NAME]`.
 
 Progress goes to standard error, answers (a kubeconfig's path, a status) to standard output.
 """
@@ -24,9 +24,9 @@ def answer(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-def up(name: str, fake_nodes: int) -> int:
+def up(name: str, fake_nodes: int, *, fast: bool) -> int:
     """Bring it up and print where its kubeconfig is."""
-    answer(str(harness.up(name, say, fake_nodes=fake_nodes).kubeconfig))
+    answer(str(harness.up(name, say, fake_nodes=fake_nodes, fast=fast).kubeconfig))
     return 0
 
 
@@ -48,9 +48,9 @@ def status(name: str) -> int:
     return 0 if found.healthy else 1
 
 
-def restart(name: str, process: str | None) -> int:
-    """Kill a process and start it again."""
-    harness.restart(name, process or "", say)
+def change(name: str, command: str, process: str) -> int:
+    """Kill a process, start it, or both."""
+    {"restart": harness.restart, "stop": harness.stop, "start": harness.start}[command](name, process, say)
     return 0
 
 
@@ -58,11 +58,11 @@ def run(given: argparse.Namespace) -> int:
     """Run the command; its exit code."""
     match given.command:
         case "up":
-            return up(given.name, given.nodes)
+            return up(given.name, given.nodes, fast=given.fast)
         case "down":
             return down(given.name)
-        case "restart":
-            return restart(given.name, given.process)
+        case "restart" | "stop" | "start":
+            return change(given.name, given.command, given.process or "")
         case _:
             return status(given.name)
 
@@ -72,10 +72,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=f"python -m {Path(__file__).parent.name}", description=str(__doc__).splitlines()[0]
     )
-    parser.add_argument("command", choices=("up", "down", "status", "restart"))
+    parser.add_argument("command", choices=("up", "down", "status", "restart", "stop", "start"))
     parser.add_argument("--name", default="default", help="several clusters can run at once (default: %(default)s)")
     parser.add_argument("--nodes", type=int, default=0, help="fake nodes that `up` makes beside the real one")
-    parser.add_argument("--process", choices=harness.RESTARTABLE, help="which one `restart` kills and starts again")
+    parser.add_argument("--fast", action="store_true", help="raised rates of controllers and scheduler, for benchmarks")
+    parser.add_argument(
+        "--process", choices=harness.RESTARTABLE, help="which one `restart`, `stop` and `start` are about"
+    )
     try:
         return run(parser.parse_args(arguments))
     except ClusterFault as fault:

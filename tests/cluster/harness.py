@@ -8,8 +8,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +50,10 @@ def status(name: str, root: Path = ROOT) -> Status | None:
     return Status(Layout(name, found.slot, root), found.ready, ended)
 
 
-def up(name: str, say: Say, root: Path = ROOT, fake_nodes: int = 0) -> Layout:
-    """Bring a cluster up, or find it up; with `fake_nodes` besides the real one where it was not up before.
+def up(name: str, say: Say, root: Path = ROOT, *, fake_nodes: int = 0, fast: bool = False) -> Layout:
+    """Bring a cluster up, or find it up.
+
+    Where it was not up before: with `fake_nodes` besides the real one; `fast` raises the control plane's limits.
 
     Raises ClusterFault with the end of the right log if it does not come up; then nothing is left of it.
     """
@@ -69,7 +72,7 @@ def up(name: str, say: Say, root: Path = ROOT, fake_nodes: int = 0) -> Layout:
             _remove(name, root)
         with state.machine_lock():
             layout = Layout(name, state.free_slot(root), root)
-            journal = Journal(layout.folder, State(layout.slot))
+            journal = Journal(layout.folder, State(layout.slot, fast=fast))
         try:
             daemons = Daemons(layout, programs, journal)
             _start(daemons, archives, say)
@@ -135,6 +138,34 @@ def restart(name: str, process: str, say: Say, root: Path = ROOT) -> None:
 
     Raises ClusterFault if there is no such cluster or process, or if it does not come back.
     """
+    stop(name, process, say, root)
+    start(name, process, say, root)
+
+
+def stop(name: str, process: str, say: Say, root: Path = ROOT) -> None:
+    """Kill a process as a crash would, and leave it so. Fine if it does not run; ClusterFault as for `restart`."""
+    with _working_on(name, process, root) as found:
+        processes.stop([p for p in found.processes if p.name == process], 0.0)
+        Journal(root / name, found).forget(process)
+    say(f"{process} of the cluster {name} is down")
+
+
+def start(name: str, process: str, say: Say, root: Path = ROOT) -> None:
+    """Start a process that was stopped, until it answers. Fine if it runs; ClusterFault as for `restart`."""
+    with _working_on(name, process, root) as found:
+        if any(processes.alive(p) for p in found.processes if p.name == process):
+            return
+        journal = Journal(root / name, found)
+        journal.forget(process)
+        RESTARTABLE[process](
+            Daemons(Layout(name, found.slot, root), builds.build_all(say), journal), found.process("node")
+        )
+    say(f"{process} of the cluster {name} is back")
+
+
+@contextmanager
+def _working_on(name: str, process: str, root: Path) -> Iterator[State]:
+    """The state of a cluster whose process is about to be stopped or started, while nobody else works on it."""
     host.check()
     with state.cluster_lock(name):
         found = state.read(root / name)
@@ -142,11 +173,24 @@ def restart(name: str, process: str, say: Say, root: Path = ROOT) -> None:
             raise ClusterFault(f"there is no cluster {name}")
         if process not in RESTARTABLE:
             raise ClusterFault(f"{process} cannot be restarted; what can: {', '.join(RESTARTABLE)}")
-        daemons = Daemons(Layout(name, found.slot, root), builds.build_all(say), Journal(root / name, found))
-        processes.stop([p for p in found.processes if p.name == process], 0.0)
-        daemons.journal.forget(process)
-        RESTARTABLE[process](daemons, found.process("node"))
-    say(f"{process} of the cluster {name} is back")
+        yield found
+
+
+def cut_off(name: str, root: Path = ROOT) -> None:
+    """Let nothing pass between host and node, in silence, as an unplugged cable would. Ended by `rejoin`."""
+    with state.cluster_lock(name):
+        found = state.read(root / name)
+        if found is None:
+            raise ClusterFault(f"there is no cluster {name}")
+        network.cut(Layout(name, found.slot, root), node.inside(found.process("node")))
+
+
+def rejoin(name: str, root: Path = ROOT) -> None:
+    """End what `cut_off` began; fine if there is nothing to end."""
+    with state.cluster_lock(name):
+        found = state.read(root / name)
+        if found is not None:
+            network.mend(Layout(name, found.slot, root), node.inside(found.process("node")))
 
 
 def _restart_api_server(daemons: Daemons, _: Process) -> None:

@@ -59,6 +59,27 @@ def queue_to_policy_agent(inside: Sequence[str], queue: int) -> None:
     run([*forward, "--ctstate", "NEW", "-j", "NFQUEUE", "--queue-num", str(queue)])
 
 
+def _silence(layout: Layout) -> list[list[str]]:
+    """The rules that drop all traffic over the link, at the node's end: they vanish with the node."""
+    link = layout.node_link
+    return [["INPUT", "-i", link], ["FORWARD", "-i", link], ["FORWARD", "-o", link], ["OUTPUT", "-o", link]]
+
+
+def cut(layout: Layout, inside: Sequence[str]) -> None:
+    """Drop everything between host and node without a word: connections stay open and silent."""
+    mend(layout, inside)
+    for chain, *where in _silence(layout):
+        run([*inside, "iptables", "-w", "-I", chain, *where, "-j", "DROP"])
+
+
+def mend(layout: Layout, inside: Sequence[str]) -> None:
+    """Let traffic pass again; fine if it passes."""
+    present = run([*inside, "iptables", "-w", "-S"])
+    for chain, *where in _silence(layout):
+        if f"-A {chain} {' '.join(where)} -j DROP" in present:
+            run([*inside, "iptables", "-w", "-D", chain, *where, "-j", "DROP"])
+
+
 def disconnect(links: Sequence[str]) -> None:
     """Remove links; the node's ends and all routes over them go along. Ends that are gone already are fine."""
     for name in links:

@@ -25,6 +25,11 @@ class Daemons:
         self.programs = programs
         self.journal = journal
 
+    @property
+    def fast(self) -> bool:
+        """Whether the control plane runs with raised limits."""
+        return self.journal.state.fast
+
     def log(self, name: str) -> Path:
         """The log of a process."""
         return self.layout.logs / f"{name}.log"

@@ -1,6 +1,7 @@
 """Fake nodes beside the real one: kwok keeps them Ready and plays their pods, so that thousands of objects can be had.
 
-They carry a taint, so only pods that tolerate it go there. kwok is built only for who asks for such nodes.
+They carry a taint, so only pods that tolerate it go there. Their pods print nothing: each log is empty and can be
+followed, as on a node whose containers are quiet. kwok is built only for who asks for such nodes.
 """
 
 from __future__ import annotations
@@ -33,6 +34,12 @@ def fake_node(index: int) -> dict[str, Any]:
     }
 
 
+def logs(path: str) -> dict[str, Any]:
+    """What kwok shows as the log of every container: one file."""
+    spec = {"logs": [{"logsFile": path, "follow": True}]}
+    return {"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "ClusterLogs", "metadata": {"name": "quiet"}, "spec": spec}
+
+
 def _ready(daemons: Daemons) -> int:
     """How many fake nodes are Ready."""
     condition = '{range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}'
@@ -44,6 +51,9 @@ def start(daemons: Daemons, count: int, say: Say) -> None:
     """Start kwok and make the nodes, until all are Ready. Raises ClusterFault if they do not come."""
     layout = daemons.layout
     program = builds.build(KWOK, say) / "kwok"
+    quiet, config = layout.folder / "fake-nodes.log", layout.folder / "fake-nodes.yaml"
+    quiet.touch()
+    config.write_text(json.dumps(logs(str(quiet))), encoding="utf-8")
     process = daemons.start(
         "kwok",
         [
@@ -51,8 +61,15 @@ def start(daemons: Daemons, count: int, say: Say) -> None:
             f"--kubeconfig={layout.kubeconfig}",
             "--manage-all-nodes=false",
             f"--manage-nodes-with-annotation-selector={MARK}=fake",
+            "--v=WARN",
             "--node-lease-duration-seconds=40",  # without leases the nodes turn NotReady
-            f"--server-address=127.0.0.1:{layout.port(6)}",
+            f"--config={config}",
+            f"--server-address={controlplane.LOOPBACK}:{layout.port(6)}",
+            # What the API server asks for logs; its own certificate is good for this address.
+            f"--node-ip={controlplane.LOOPBACK}",
+            f"--node-port={layout.port(6)}",
+            f"--tls-cert-file={layout.pki}/apiserver.crt",
+            f"--tls-private-key-file={layout.pki}/apiserver.key",
         ],
     )
     for first in range(0, count, PAGE):

@@ -26,13 +26,17 @@ FILE = "state.json"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What there is: the slot, processes in the order of their start, links, control groups, and whether `up` ended."""
+    """What there is: the slot, processes in the order of their start, links, control groups, and whether `up` ended.
+
+    `fast` says that the control plane runs with raised limits, so that a restart starts it the same way.
+    """
 
     slot: int
     processes: tuple[Process, ...] = ()
     links: tuple[str, ...] = ()
     cgroups: tuple[str, ...] = ()
     ready: bool = False
+    fast: bool = False
 
     def process(self, name: str) -> Process:
         """The innermost process of this name. Raises ClusterFault if none was started."""
@@ -53,7 +57,8 @@ def decode(text: str) -> State:
         found = json.loads(text)
         processes = tuple(Process(str(p["name"]), int(p["pid"]), int(p["started"])) for p in found["processes"])
         links, cgroups = tuple(map(str, found["links"])), tuple(map(str, found["cgroups"]))
-        return State(int(found["slot"]), processes, links, cgroups, bool(found["ready"]))
+        ready, fast = bool(found["ready"]), bool(found.get("fast"))
+        return State(int(found["slot"]), processes, links, cgroups, ready, fast)
     except (ValueError, KeyError, TypeError) as error:
         raise ClusterFault(f"not the state of a cluster: {error!r}") from error
 

@@ -66,3 +66,14 @@ def test_two_commands_do_not_work_on_one_cluster() -> None:
         pass
     with state.cluster_lock("unit-test-lock"):
         pass  # it is free again
+
+
+def test_raised_limits_are_remembered_for_a_restart(tmp_path: Path) -> None:
+    Journal(tmp_path, State(3, fast=True)).ready()
+    found = state.read(tmp_path)
+    assert found is not None
+    assert found.fast
+
+
+def test_a_record_from_before_there_were_raised_limits_has_none() -> None:
+    assert not state.decode('{"slot": 1, "processes": [], "links": [], "cgroups": [], "ready": true}').fast

@@ -49,6 +49,7 @@ from k8s_execution.runtime import process
 from k8s_execution.runtime.agent_program import agent_program
 from k8s_execution.runtime.clock import SystemClock
 from k8s_execution.runtime.sealing import KeySealer, installation_key
+from k8s_execution.runtime.threads import Threads
 from k8s_execution.settings import Settings, SettingsError
 from k8s_execution.store.sqlite import SqlStore
 from k8s_execution.transports.grpc_server import GrpcServer
@@ -95,6 +96,7 @@ async def serve(settings: Settings, *, ready: OnReady | None = None) -> None:
 
     def answers(where: Ready) -> None:
         process.settle_memory()
+        process.share_fairly()
         if settings.ready_file is not None:
             write_ready_file(settings.ready_file, where)
         if ready is not None:
@@ -169,7 +171,8 @@ def _start_engine(
     operations = Operations(tasks, core.clock, queue.add)
     maskers = Maskers(core.store, core.sealer)
     collector = PodCollector(cluster, core.archive, core.executor, maskers.of)
-    tools = Tools(core.store, cluster, core.manifests, collector, ObjectKeeper(core.archive), logs, maskers)
+    keeper, threads = ObjectKeeper(core.archive), Threads(core.executor)
+    tools = Tools(core.store, cluster, core.manifests, collector, keeper, logs, maskers, threads)
     owner = Owner(core.store, core.clock, cluster.identity.uid, queue.add)
     loops = [
         tasks.create_task(Reconciler(tools, queue, operations).run(), name="reconcile"),
@@ -201,7 +204,17 @@ async def _answer(
     cursors = SignedCursors(core.sealer)
     reader = JournalReader(core.journals)
     parts = Parts(
-        core.store, core.archive, reader, cursors, core.sealer, Checker(), core.manifests, cluster, sweeper, cluster
+        store=core.store,
+        archive=core.archive,
+        logs=reader,
+        cursors=cursors,
+        sealer=core.sealer,
+        checker=Checker(),
+        manifests=core.manifests,
+        threads=Threads(core.executor),
+        cluster=cluster,
+        sweeper=sweeper,
+        dry_run=cluster,
     )
     limits = Limits(settings.namespace_prefix, settings.queue_limit, settings.dry_run_namespace)
     use_cases = UseCases(parts, limits)

@@ -28,6 +28,7 @@ from k8s_execution.ports.logs import LogBatch, LogReader, LogStream
 from k8s_execution.ports.manifests import QUOTA_ROOM, ManifestSource, PlanChecker, QuotaSum
 from k8s_execution.ports.sealer import Sealer
 from k8s_execution.ports.store import Acceptance, ExecutionFilter, StatusEvent, StepResult, Store
+from k8s_execution.runtime.threads import Threads
 
 PAGE_SIZE = 50
 PAGE_LIMIT = 500
@@ -111,7 +112,10 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the use cases work with. `cluster`, `sweeper` and `dry_run` are None where only history is served."""
+    """What the use cases work with. `cluster`, `sweeper` and `dry_run` are None where only history is served.
+
+    `threads` take what would hold the event loop: judging a plan and rendering its objects.
+    """
 
     store: Store
     archive: Archive
@@ -120,6 +124,7 @@ class Parts:
     sealer: Sealer
     checker: PlanChecker
     manifests: ManifestSource
+    threads: Threads
     cluster: ClusterReader | None = None
     sweeper: Sweeper | None = None
     dry_run: DryRun | None = None
@@ -160,7 +165,7 @@ class UseCases:
         accepted = await self._parts.store.accept(
             Acceptance(
                 execution,
-                fingerprint(call.specification, call.secrets),
+                await self._parts.threads.run(fingerprint, call.specification, call.secrets),
                 call.idempotency_key,
                 sealed,
                 self._limits.queue,
@@ -173,11 +178,13 @@ class UseCases:
         specification, problems = await self._judge(call)
         if any(p.rule != QUOTA_ROOM for p in problems):
             return ValidationReport(tuple(problems))
-        review = self._parts.checker.review(specification)
+        in_thread = self._parts.threads.run
+        review = await in_thread(self._parts.checker.review, specification)
         quota = tuple(review.quota)
         if problems:
             return ValidationReport(tuple(problems), (), quota, tuple(review.warnings))
-        objects = tuple(preview.objects(self._parts.manifests, specification, self._limits.namespace_prefix))
+        prefix = self._limits.namespace_prefix
+        objects = tuple(await in_thread(preview.objects, self._parts.manifests, specification, prefix))
         said = dryrun.Judgement()
         if self._parts.dry_run is not None:
             said = await dryrun.judge(self._parts.dry_run, objects, self._limits.dry_run_namespace)
@@ -294,7 +301,8 @@ class UseCases:
         raise NotFound(f"execution {execution_id} kept no file {path!r}", "GetResults lists the kept files")
 
     async def _judge(self, call: ExecuteCall) -> tuple[Specification, Sequence[Problem]]:
-        specification, found = self._parts.checker.prepare(call.specification, call.secrets)
+        prepare = self._parts.checker.prepare
+        specification, found = await self._parts.threads.run(prepare, call.specification, call.secrets)
         problems = [*call.problems, *_untold(found, call.problems)]
         source = specification.test_plan.source
         told = any(p.field.startswith("test_plan.source") for p in problems)

@@ -32,6 +32,7 @@ class Actuator:
         """Take the adapters and the place where operations run."""
         self._tools = tools
         self._operations = operations
+        self._rendered = tools.threads.run
         self._created: dict[str, set[StepKey]] = {}
         self._events: dict[str, tuple[EventFact, ...]] = {}
 
@@ -99,7 +100,7 @@ class Actuator:
                 assert_never(never)
 
     async def _create_namespace(self, execution: Execution) -> None:
-        body = self._tools.manifests.namespace(execution)
+        body = await self._rendered(self._tools.manifests.namespace, execution)
         created = await self._create(execution, [body], f"namespace/{execution.namespace}")
         if not created:
             return
@@ -113,10 +114,11 @@ class Actuator:
 
     async def _create_foundation(self, execution: Execution) -> None:
         where = f"namespace/{execution.namespace}"
-        access = self._tools.manifests.access(execution)
+        access = await self._rendered(self._tools.manifests.access, execution)
         if access and not await self._create(execution, access, where):
             return
-        bodies = self._tools.manifests.foundation(execution, await self._tools.maskers.secrets(execution.id))
+        secrets = await self._tools.maskers.secrets(execution.id)
+        bodies = await self._rendered(self._tools.manifests.foundation, execution, secrets)
         if await self._create(execution, bodies, where):
 
             def record(current: Execution, _now: int) -> Execution:
@@ -125,7 +127,7 @@ class Actuator:
             await self._tools.store.change(execution.id, record, epoch=execution.epoch)
 
     async def _create_application(self, execution: Execution, name: str) -> None:
-        bodies = self._tools.manifests.application(execution, name)
+        bodies = await self._rendered(self._tools.manifests.application, execution, name)
         if await self._create(execution, bodies, f"deployment/{name}"):
 
             def record(current: Execution, _now: int) -> Execution:
@@ -136,7 +138,7 @@ class Actuator:
     async def _start_step(self, execution: Execution, key: StepKey) -> None:
         known = self._created.setdefault(execution.id, set())
         if key not in known:
-            body = self._tools.manifests.step(execution, key)
+            body = await self._rendered(self._tools.manifests.step, execution, key)
             if await self._create(execution, [body], f"{key.kind.lower()}/{key.name}"):
                 known.add(key)
 

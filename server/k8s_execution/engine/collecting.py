@@ -148,4 +148,5 @@ async def _keep_objects(tools: Tools, execution: Execution) -> None:
     ]  # fmt: skip
     await tools.keeper.keep_objects(execution, "events", rows)
     await tools.keeper.keep_objects(execution, "status", await tools.cluster.dump(execution.namespace))
-    await tools.keeper.keep_objects(execution, "manifests", preview.created(tools.manifests, execution))
+    created = await tools.threads.run(preview.created, tools.manifests, execution)
+    await tools.keeper.keep_objects(execution, "manifests", created)

@@ -10,11 +10,12 @@ from k8s_execution.ports.evidence import EvidenceKeeper, StepCollector
 from k8s_execution.ports.logs import LogCollector
 from k8s_execution.ports.manifests import ManifestSource
 from k8s_execution.ports.store import Store
+from k8s_execution.runtime.threads import Threads
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What actions need of the world."""
+    """What actions need of the world. `threads` take what would hold the event loop, such as rendering manifests."""
 
     store: Store
     cluster: ClusterPort
@@ -23,3 +24,4 @@ class Tools:
     keeper: EvidenceKeeper
     logs: LogCollector
     maskers: Maskers
+    threads: Threads

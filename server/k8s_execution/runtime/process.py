@@ -1,4 +1,5 @@
-"""What a process of its own arranges with the system: its signals and its memory. An embedded service touches neither.
+"""What a process of its own arranges with the system: its signals, its memory, its threads' turns. An embedded
+service touches none of them.
 
 It must not know what the process does.
 """
@@ -9,8 +10,12 @@ import asyncio
 import ctypes
 import gc
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+SWITCH_SECONDS = 0.001
+"""How long a thread may keep the interpreter from the event loop; Python's default of 5 ms is over its budget."""
 
 
 def settle_memory() -> None:
@@ -24,6 +29,11 @@ def settle_memory() -> None:
         trim(0)
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+
+
+def share_fairly() -> None:
+    """Let the event loop have the interpreter back soon while threads compute."""
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 @contextmanager

@@ -38,7 +38,9 @@ class SealedLogs:
 async def test_what_may_not_be_read_is_a_gap_at_once() -> None:
     """A missing right does not come by asking again."""
     store, none = OneRecord(build.execution(phase=Phase.COLLECTING)), cast(Any, None)
-    tools = Tools(cast(Any, store), cast(Any, ForbiddenCluster()), none, none, none, cast(Any, SealedLogs()), none)
+    tools = Tools(
+        cast(Any, store), cast(Any, ForbiddenCluster()), none, none, none, cast(Any, SealedLogs()), none, none
+    )
     await collecting.seal(tools, store.execution, 0)
     assert store.execution.evidence is not None
     assert store.execution.evidence.gaps == ("events and pod statuses may not be read: cannot list events",)

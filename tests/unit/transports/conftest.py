@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,6 +11,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
+from k8s_execution.runtime.threads import Threads
 from k8s_execution.transports.grpc_server import GrpcServer
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_service_pb2_grpc
 from unit.transports.fakes import World
@@ -50,9 +52,10 @@ async def serve() -> AsyncIterator[Serve]:
 
 
 @pytest.fixture
-def world() -> World:
+def world() -> Iterator[World]:
     """Parts in memory."""
-    return World()
+    with ThreadPoolExecutor(1) as pool:
+        yield World(Threads(pool))
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from k8s_execution.ports.archive import StoredFile
 from k8s_execution.ports.logs import LogBatch
 from k8s_execution.ports.manifests import InstallationSettings
 from k8s_execution.ports.store import Acceptance, ExecutionFilter, StatusEvent, StepResult
+from k8s_execution.runtime.threads import Threads
 from k8s_execution.usecases import Limits, Parts, UseCases
 from support import build
 
@@ -196,6 +197,7 @@ class ListedSweeper:
 class World:
     """The parts and the use cases over them."""
 
+    threads: Threads
     store: MemoryStore = field(default_factory=MemoryStore)
     archive: MemoryArchive = field(default_factory=MemoryArchive)
     journal: MemoryJournal = field(default_factory=MemoryJournal)
@@ -213,6 +215,7 @@ class World:
             sealer=sealer,
             checker=Checker(),
             manifests=Manifests(settings, load([templates_folder(None)])),
+            threads=self.threads,
             cluster=cast(Any, SimpleNamespace(identity=build.CLUSTER)),
             sweeper=cast(Any, self.sweeper),
         )

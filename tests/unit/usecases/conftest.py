@@ -16,6 +16,7 @@ from k8s_execution.manifests.check import Checker
 from k8s_execution.ports.cluster import ClusterReader
 from k8s_execution.ports.manifests import ManifestSource
 from k8s_execution.runtime.sealing import KeySealer
+from k8s_execution.runtime.threads import Threads
 from k8s_execution.store.sqlite import SqlStore
 from k8s_execution.usecases import Limits, Parts, UseCases
 from support import build
@@ -43,6 +44,7 @@ async def parts(tmp_path: Path, executor: ThreadPoolExecutor) -> AsyncIterator[P
             sealer=sealer,
             checker=Checker(),
             manifests=manifests,
+            threads=Threads(executor),
             cluster=cast(ClusterReader, SimpleNamespace(identity=build.CLUSTER)),
         )
 

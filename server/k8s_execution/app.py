@@ -171,8 +171,8 @@ def _start_engine(
     operations = Operations(tasks, core.clock, queue.add)
     maskers = Maskers(core.store, core.sealer)
     collector = PodCollector(cluster, core.archive, core.executor, maskers.of)
-    keeper, threads = ObjectKeeper(core.archive), Threads(core.executor)
-    tools = Tools(core.store, cluster, core.manifests, collector, keeper, logs, maskers, threads)
+    keeper, threads, most = ObjectKeeper(core.archive), Threads(core.executor), settings.max_held_environments
+    tools = Tools(core.store, cluster, core.manifests, collector, keeper, logs, maskers, threads, most)
     owner = Owner(core.store, core.clock, cluster.identity.uid, queue.add)
     loops = [
         tasks.create_task(Reconciler(tools, queue, operations).run(), name="reconcile"),
@@ -216,7 +216,12 @@ async def _answer(
         sweeper=sweeper,
         dry_run=cluster,
     )
-    limits = Limits(settings.namespace_prefix, settings.queue_limit, settings.dry_run_namespace)
+    limits = Limits(
+        namespace_prefix=settings.namespace_prefix,
+        queue=settings.queue_limit,
+        most_held=settings.max_held_environments,
+        dry_run_namespace=settings.dry_run_namespace,
+    )
     use_cases = UseCases(parts, limits)
     defaults = Policy(timeout_ms=settings.timeout_minutes * 60_000, ttl_ms=settings.ttl_minutes * 60_000)
     server = GrpcServer(use_cases, settings.grpc_address, executor=core.executor, defaults=defaults)

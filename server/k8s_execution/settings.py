@@ -92,6 +92,7 @@ class Settings:
     timeout_minutes: int = 30
     max_environments: int = 10
     queue_limit: int = 1_000
+    max_held_environments: int = 10
     data: Path = field(default_factory=default_data)
     grpc_address: str = "127.0.0.1:50051"
     kubeconfig: Path | None = None
@@ -169,6 +170,7 @@ SOURCES: Mapping[str, _Source] = {
     "timeout_minutes": _Source("DEFAULT_TIMEOUT_MINUTES", _count),
     "max_environments": _Source("MAX_CONCURRENT_ENVIRONMENTS", _count),
     "queue_limit": _Source("K8S_EXECUTION_QUEUE_LIMIT", _count),
+    "max_held_environments": _Source("K8S_EXECUTION_MAX_HELD_ENVIRONMENTS", _count),
     "data": _Source("K8S_EXECUTION_DATA", _path),
     "grpc_address": _Source("K8S_EXECUTION_GRPC_ADDRESS", _text),
     "in_cluster": _Source("K8S_IN_CLUSTER", _switch),

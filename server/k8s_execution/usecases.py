@@ -132,10 +132,14 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of the installation. `queue` 0 means none; `dry_run_namespace` is where Validate's dry runs go."""
+    """Bounds of the installation. `queue` 0 and `most_held` None mean none.
+
+    `dry_run_namespace` is where Validate's dry runs go.
+    """
 
     namespace_prefix: str = "quality-fabric"
     queue: int = 1_000
+    most_held: int | None = None
     dry_run_namespace: str = "default"
 
 
@@ -169,6 +173,7 @@ class UseCases:
                 call.idempotency_key,
                 sealed,
                 self._limits.queue,
+                self._limits.most_held,
             )
         )
         return await self._view(accepted)

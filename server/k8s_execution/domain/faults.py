@@ -7,6 +7,7 @@
     ├── CursorInvalid         a cursor that is not ours or was altered CURSOR_INVALID
     ├── CursorExpired         its position is no longer kept           CURSOR_EXPIRED
     ├── QueueFull             too many executions wait                 QUEUE_FULL
+    ├── HoldsFull             too many environments are held           HOLDS_FULL
     ├── TooLarge              over a stated size                       TOO_LARGE
     ├── FailedPrecondition    not possible in this state               FAILED_PRECONDITION
     ├── ClusterUnavailable    the cluster does not answer              CLUSTER_UNAVAILABLE
@@ -34,9 +35,13 @@ class Problem:
 
 
 class Fault(Exception):
-    """Something a caller must be told; `reason` is the wire's word for it, `hint` the way out."""
+    """Something a caller must be told; `reason` is the wire's word for it, `hint` the way out.
+
+    `problems` are the fields of the request that it is about, if any.
+    """
 
     reason = "INTERNAL"
+    problems: tuple[Problem, ...] = ()
 
     def __init__(self, message: str, hint: str = "") -> None:
         """Hold the message; it may be shown to callers, so it names no secret and no internals."""
@@ -86,6 +91,17 @@ class QueueFull(Fault):
     """Too many executions wait already."""
 
     reason = "QUEUE_FULL"
+
+
+class HoldsFull(Fault):
+    """The plan wants its environment held, and no more may be held now."""
+
+    reason = "HOLDS_FULL"
+
+    def __init__(self, problem: Problem) -> None:
+        """Hold the problem, which names the field that asks for it."""
+        super().__init__(f"{problem.field}: {problem.message}", problem.hint)
+        self.problems = (problem,)
 
 
 class TooLarge(Fault):

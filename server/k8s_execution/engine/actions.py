@@ -77,6 +77,13 @@ class SealEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Keep the environment until then (µs), if a place for held environments is left."""
+
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteWorkload:
     """Delete owners with Orphan, then pods with a short grace, and wait until no pod is left."""
 
@@ -91,7 +98,7 @@ class Finish:
     """Forget follows, operations and timers of an execution that is DONE."""
 
 
-ShortAction = CreateNamespace | CreateFoundation | CreateApplication | StartStep | FetchEvents | Finish
+ShortAction = CreateNamespace | CreateFoundation | CreateApplication | StartStep | FetchEvents | Hold | Finish
 """Awaited by the loop before it looks at another execution."""
 
 LongAction = SendSource | StopStep | CollectStep | ReleaseStep | SealEvidence | DeleteWorkload | DeleteNamespace

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import assert_never
 
+from k8s_execution.domain import holding
 from k8s_execution.domain.execution import Execution, StepKey
 from k8s_execution.domain.facts import EventFact
 from k8s_execution.domain.lifecycle import Phase
@@ -93,6 +94,8 @@ class Actuator:
                 found = await self._tools.cluster.events(execution.namespace, uid)
                 others = [e for e in self.events(execution.id) if e.involved_uid != uid]
                 self._events[execution.id] = (*others, *found)
+            case actions.Hold(until):
+                await self._hold(execution, until)
             case actions.Finish():
                 await self._tools.logs.forget(execution.id)
                 self.forget(execution.id)
@@ -141,6 +144,14 @@ class Actuator:
             body = await self._rendered(self._tools.manifests.step, execution, key)
             if await self._create(execution, [body], f"{key.kind.lower()}/{key.name}"):
                 known.add(key)
+
+    async def _hold(self, execution: Execution, until: int) -> None:
+        limit = self._tools.most_held
+
+        def record(current: Execution, taken: int) -> Execution:
+            return holding.hold(current, until, taken, limit)
+
+        await self._tools.store.hold(execution.id, record, epoch=execution.epoch)
 
     async def _create(self, execution: Execution, bodies: Sequence[Body], where: str) -> Sequence[Created]:
         """POST all bodies together; empty where one was refused, which then is the execution's failure."""

@@ -20,6 +20,7 @@ from k8s_execution.engine.actions import (
     DeleteNamespace,
     DeleteWorkload,
     Finish,
+    Hold,
     Plan,
     SealEvidence,
     sooner,
@@ -161,7 +162,7 @@ def _cleaning(execution: Execution, observed: Observed, now: int) -> Plan:
         return Plan(done, (Finish(),))
     hold = _hold_until(execution)
     if hold is not None and now < hold:
-        return Plan(replace(execution, hold_until=hold), (), hold)
+        return Plan(execution, () if execution.hold_until is not None else (Hold(hold),), hold)
     if not execution.workload_deleted:
         return Plan(execution, (DeleteWorkload(),))
     execution = _note_blockers(execution, observed, now)
@@ -177,6 +178,8 @@ def _hold_until(execution: Execution) -> int | None:
     wanted = policy.cleanup is CleanupPolicy.HOLD or (policy.cleanup is CleanupPolicy.ON_SUCCESS and failed)
     if not wanted or execution.cleanup_requested or not execution.namespace_uid:
         return None
+    if execution.hold_until is not None:
+        return execution.hold_until
     until = execution.entered[Phase.CLEANING] + policy.hold_for_ms * MILLISECOND
     return until if execution.expires_at is None else min(until, execution.expires_at)
 

@@ -15,7 +15,9 @@ from k8s_execution.runtime.threads import Threads
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What actions need of the world. `threads` take what would hold the event loop, such as rendering manifests."""
+    """What actions need of the world. `threads` take what would hold the event loop, such as rendering manifests;
+    `most_held` is how many environments may be held at once.
+    """
 
     store: Store
     cluster: ClusterPort
@@ -25,3 +27,4 @@ class Tools:
     logs: LogCollector
     maskers: Maskers
     threads: Threads
+    most_held: int

@@ -21,13 +21,17 @@ Change = Callable[[Execution, int], Execution]
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """What Execute writes in one transaction. `sealed_secrets` is ciphertext; `queue_limit` 0 means none."""
+    """What Execute writes in one transaction. `sealed_secrets` is ciphertext; `queue_limit` 0 means none.
+
+    `most_held` is how many environments of one cluster may be held, None for any number.
+    """
 
     execution: Execution
     fingerprint: str
     idempotency_key: str = ""
     sealed_secrets: bytes = b""
     queue_limit: int = 0
+    most_held: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,7 @@ class ExecutionWriter(Protocol):
     async def accept(self, acceptance: Acceptance) -> Execution:
         """Record a new execution with its first event; the earlier one for a repeated idempotency key.
 
-        Raises IdempotencyConflict (same key, other fingerprint) and QueueFull.
+        Raises IdempotencyConflict (same key, other fingerprint), QueueFull and HoldsFull.
         """
         ...
 
@@ -152,6 +156,13 @@ class ExecutionWriter(Protocol):
 
         `queue` is every waiting execution of the same cluster, `active` counts those in ACTIVE phases of that
         cluster (held ones excluded).
+        """
+        ...
+
+    async def hold(self, execution_id: str, change: Callable[[Execution, int], Execution], *, epoch: int) -> Execution:
+        """`change(execution, taken)` and the count in one transaction.
+
+        `taken` are the places for held environments (`domain.holding`) that others of the same cluster have.
         """
         ...
 

@@ -12,9 +12,9 @@ from dataclasses import fields, replace
 from functools import lru_cache
 from typing import Any
 
+from k8s_execution.domain import holding
 from k8s_execution.domain.encoding import decode, encode
 from k8s_execution.domain.execution import Execution, StepKey
-from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.domain.plan import ImageSource, Specification, StepKind, TestPlan
 from k8s_execution.domain.testcase import TestCase, TestStatus
 from k8s_execution.ports.store import ArtifactEntry, StatusEvent
@@ -47,11 +47,10 @@ def from_json(specification: str, record: str) -> Execution:
 
 def execution_row(execution: Execution, earlier: str = "") -> dict[str, Any]:
     """The columns that change; `earlier` is the record's text that is replaced."""
-    held = execution.phase is Phase.CLEANING and execution.hold_until is not None and not execution.cleanup_requested
     return {
         "phase": execution.phase.value,
         "verdict": execution.verdict.value if execution.verdict else None,
-        "held": int(held),
+        "held": int(holding.place(execution)),
         "owner": execution.owner,
         "epoch": execution.epoch,
         "revision": execution.revision,

@@ -182,6 +182,10 @@ class SqlStore:
             return ()
         return await self._write(lambda t: writing.admit(t, choose, change, owner=owner))
 
+    async def hold(self, execution_id: str, change: Callable[[Execution, int], Execution], *, epoch: int) -> Execution:
+        """See `ports.store.ExecutionWriter.hold`."""
+        return await self._write(lambda t: writing.hold(t, execution_id, change, epoch))
+
     async def adopt(self, cluster_uid: str) -> Sequence[Execution]:
         """See `ports.store.Ownership.adopt`."""
         return await self._take_over(cluster_uid, own=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import delete, func, insert, select, update
 
+from k8s_execution.domain import holding
 from k8s_execution.domain.execution import Execution
 from k8s_execution.domain.faults import IdempotencyConflict, QueueFull, Stale
 from k8s_execution.domain.lifecycle import ACTIVE, Phase
@@ -48,6 +49,8 @@ def accept(transaction: Transaction, acceptance: Acceptance, owner: str) -> Exec
         if earlier is not None:
             return earlier
     _check_queue(transaction, acceptance)
+    if acceptance.most_held is not None:
+        holding.check(acceptance.execution, _places_taken(transaction, acceptance.execution), acceptance.most_held)
     execution = replace(acceptance.execution, created_at=now, owner=owner, epoch=1, revision=1, sequence=1)
     row = records.new_row(execution)
     transaction.connection.execute(insert(executions).values(row))
@@ -126,7 +129,9 @@ def admit(
         rows = transaction.connection.execute(select(*_QUEUE).where(queued, here)).all()
         queue = [QueueEntry(*row[:4]) for row in rows]
         phases = executions.c.phase.in_(sorted(p.value for p in ACTIVE))
-        counting = select(func.count()).select_from(executions).where(phases, here, executions.c.held == 0)
+        counting = (
+            select(func.count()).select_from(executions).where(phases, here, executions.c.held != holding.Place.HELD)
+        )
         chosen = choose(queue, transaction.connection.execute(counting).scalar_one())
         own = {row.id for row in rows if row.owner == owner}
         for execution_id in chosen:
@@ -134,6 +139,14 @@ def admit(
                 change(transaction, execution_id, apply, Expected())
                 admitted.append(execution_id)
     return admitted
+
+
+def hold(
+    transaction: Transaction, execution_id: str, apply: Callable[[Execution, int], Execution], epoch: int
+) -> Execution:
+    """Apply a change that depends on how many places for held environments others have."""
+    taken = _places_taken(transaction, reading.get(transaction.connection, execution_id))
+    return change(transaction, execution_id, lambda e, _now: apply(e, taken), Expected(epoch))
 
 
 def take_over(transaction: Transaction, heir: Heir, cluster_uid: str, *, own: bool) -> Sequence[Execution]:
@@ -192,6 +205,15 @@ def _earlier(transaction: Transaction, project: str, acceptance: Acceptance) -> 
         message = f"the idempotency key {key!r} was used for another request (execution {row.execution_id})"
         raise IdempotencyConflict(message, "use a new key for a new request")
     return reading.get(transaction.connection, row.execution_id)
+
+
+def _places_taken(transaction: Transaction, execution: Execution) -> int:
+    """The places for held environments that others of its cluster have."""
+    there = executions.c.cluster_uid == execution.cluster.uid
+    running = executions.c.phase != Phase.DONE.value
+    others = (executions.c.held != holding.Place.NONE) & (executions.c.id != execution.id)
+    query = select(func.count()).select_from(executions).where(running, there, others)
+    return transaction.connection.execute(query).scalar_one()
 
 
 def _check_queue(transaction: Transaction, acceptance: Acceptance) -> None:

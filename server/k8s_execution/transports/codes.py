@@ -52,6 +52,7 @@ CODES: dict[type[Exception], Row] = {
     faults.CursorInvalid: Row(code_pb2.INVALID_ARGUMENT),
     faults.CursorExpired: Row(code_pb2.OUT_OF_RANGE),
     faults.QueueFull: Row(code_pb2.RESOURCE_EXHAUSTED, retry=30.0),
+    faults.HoldsFull: Row(code_pb2.RESOURCE_EXHAUSTED),
     faults.TooLarge: Row(code_pb2.RESOURCE_EXHAUSTED),
     faults.FailedPrecondition: Row(code_pb2.FAILED_PRECONDITION),
     faults.ClusterUnavailable: Row(code_pb2.UNAVAILABLE, retry=5.0),
@@ -76,7 +77,7 @@ def status(error: Exception) -> status_pb2.Status | None:
         seconds, rest = divmod(row.retry, 1)
         delay = Duration(seconds=int(seconds), nanos=int(rest * 1e9))
         answer.details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
-    if isinstance(error, faults.ValidationFailed):
+    if error.problems:
         answer.details.append(_packed(_bad_request(error.problems, DETAILS_BYTES - answer.ByteSize() - 100)))
     return answer
 

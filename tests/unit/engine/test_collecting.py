@@ -58,7 +58,7 @@ def running(phase: StepPhase = StepPhase.RUNNING) -> OneRecord:
 
 def tools(store: OneRecord, fault: Exception | None) -> Tools:
     none = cast(Any, None)
-    return Tools(cast(Any, store), none, none, cast(Any, FailingCollector(fault)), none, none, none, none)
+    return Tools(cast(Any, store), none, none, cast(Any, FailingCollector(fault)), none, none, none, none, 0)
 
 
 def pod_whose_collector_ended() -> PodFact:

@@ -367,11 +367,21 @@ def test_the_cleanup_policy_decides_who_is_held(policy: CleanupPolicy, verdict: 
     """A held environment stays for hold_for, then goes."""
     spec = build.specification(policy=Policy(cleanup=policy, hold_for_ms=60_000))
     made = build.execution(spec, Phase.CLEANING, evidence=EVIDENCE, verdict=verdict)
-    assert (decide(made, build.observed(), build.START).actions == ()) is held
+    assert (kinds(decide(made, build.observed(), build.START)) == ["Hold"]) is held
     late = build.START + 61 * build.SECOND
     assert kinds(decide(made, build.observed(), late)) == ["DeleteWorkload"]
     asked = replace(made, cleanup_requested=True)
     assert kinds(decide(asked, build.observed(), build.START)) == ["DeleteWorkload"]
+
+
+def test_a_hold_is_asked_for_once_and_one_that_found_no_place_is_over() -> None:
+    """What the store said of it stands in the record."""
+    spec = build.specification(policy=Policy(cleanup=CleanupPolicy.HOLD, hold_for_ms=60_000))
+    made = build.execution(spec, Phase.CLEANING, evidence=EVIDENCE, verdict=Verdict.PASSED)
+    until = build.START + 60 * build.SECOND
+    held = decide(replace(made, hold_until=until), build.observed(), build.START)
+    assert (held.actions, held.wake_at) == ((), until)
+    assert kinds(decide(replace(made, hold_until=build.START), build.observed(), build.START)) == ["DeleteWorkload"]
 
 
 def test_the_ttl_ends_a_running_execution_with_time_left_for_its_evidence() -> None:

@@ -38,9 +38,8 @@ class SealedLogs:
 async def test_what_may_not_be_read_is_a_gap_at_once() -> None:
     """A missing right does not come by asking again."""
     store, none = OneRecord(build.execution(phase=Phase.COLLECTING)), cast(Any, None)
-    tools = Tools(
-        cast(Any, store), cast(Any, ForbiddenCluster()), none, none, none, cast(Any, SealedLogs()), none, none
-    )
+    cluster, logs = cast(Any, ForbiddenCluster()), cast(Any, SealedLogs())
+    tools = Tools(cast(Any, store), cluster, none, none, none, logs, none, none, 0)
     await collecting.seal(tools, store.execution, 0)
     assert store.execution.evidence is not None
     assert store.execution.evidence.gaps == ("events and pod statuses may not be read: cannot list events",)

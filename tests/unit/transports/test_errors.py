@@ -27,6 +27,7 @@ FAULTS: list[tuple[Exception, grpc.StatusCode, str]] = [
     (faults.CursorInvalid("no"), grpc.StatusCode.INVALID_ARGUMENT, "CURSOR_INVALID"),
     (faults.CursorExpired("no"), grpc.StatusCode.OUT_OF_RANGE, "CURSOR_EXPIRED"),
     (faults.QueueFull("no"), grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"),
+    (faults.HoldsFull(PROBLEM), grpc.StatusCode.RESOURCE_EXHAUSTED, "HOLDS_FULL"),
     (faults.TooLarge("no"), grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE"),
     (faults.FailedPrecondition("no"), grpc.StatusCode.FAILED_PRECONDITION, "FAILED_PRECONDITION"),
     (faults.ClusterUnavailable("no"), grpc.StatusCode.UNAVAILABLE, "CLUSTER_UNAVAILABLE"),

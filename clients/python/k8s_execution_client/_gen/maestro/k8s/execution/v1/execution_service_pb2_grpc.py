@@ -120,7 +120,8 @@ class ExecutionServiceServicer:
 
         With an `idempotency_key` a repeated call answers the same execution.
         Errors: INVALID_ARGUMENT (VALIDATION_FAILED, all problems at once), ALREADY_EXISTS (IDEMPOTENCY_CONFLICT),
-        RESOURCE_EXHAUSTED (QUEUE_FULL), FAILED_PRECONDITION (FAILED_PRECONDITION: the service has no cluster).
+        RESOURCE_EXHAUSTED (QUEUE_FULL; HOLDS_FULL: the plan has `cleanup: HOLD`, and the installation's cap of held
+        environments is reached), FAILED_PRECONDITION (FAILED_PRECONDITION: the service has no cluster).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

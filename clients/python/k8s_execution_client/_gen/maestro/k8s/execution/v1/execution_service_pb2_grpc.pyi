@@ -48,7 +48,8 @@ class ExecutionServiceStub:
 
     With an `idempotency_key` a repeated call answers the same execution.
     Errors: INVALID_ARGUMENT (VALIDATION_FAILED, all problems at once), ALREADY_EXISTS (IDEMPOTENCY_CONFLICT),
-    RESOURCE_EXHAUSTED (QUEUE_FULL), FAILED_PRECONDITION (FAILED_PRECONDITION: the service has no cluster).
+    RESOURCE_EXHAUSTED (QUEUE_FULL; HOLDS_FULL: the plan has `cleanup: HOLD`, and the installation's cap of held
+    environments is reached), FAILED_PRECONDITION (FAILED_PRECONDITION: the service has no cluster).
     """
     Status: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.StatusRequest, _execution_service_pb2.StatusResponse]
     """Answers an execution; with `wait`, when it has changed or the time is over.
@@ -134,7 +135,8 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
 
     With an `idempotency_key` a repeated call answers the same execution.
     Errors: INVALID_ARGUMENT (VALIDATION_FAILED, all problems at once), ALREADY_EXISTS (IDEMPOTENCY_CONFLICT),
-    RESOURCE_EXHAUSTED (QUEUE_FULL), FAILED_PRECONDITION (FAILED_PRECONDITION: the service has no cluster).
+    RESOURCE_EXHAUSTED (QUEUE_FULL; HOLDS_FULL: the plan has `cleanup: HOLD`, and the installation's cap of held
+    environments is reached), FAILED_PRECONDITION (FAILED_PRECONDITION: the service has no cluster).
     """
     Status: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.StatusRequest, _execution_service_pb2.StatusResponse]  # type: ignore[assignment]
     """Answers an execution; with `wait`, when it has changed or the time is over.
@@ -223,7 +225,8 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         With an `idempotency_key` a repeated call answers the same execution.
         Errors: INVALID_ARGUMENT (VALIDATION_FAILED, all problems at once), ALREADY_EXISTS (IDEMPOTENCY_CONFLICT),
-        RESOURCE_EXHAUSTED (QUEUE_FULL), FAILED_PRECONDITION (FAILED_PRECONDITION: the service has no cluster).
+        RESOURCE_EXHAUSTED (QUEUE_FULL; HOLDS_FULL: the plan has `cleanup: HOLD`, and the installation's cap of held
+        environments is reached), FAILED_PRECONDITION (FAILED_PRECONDITION: the service has no cluster).
         """
 
     @_abc_1.abstractmethod

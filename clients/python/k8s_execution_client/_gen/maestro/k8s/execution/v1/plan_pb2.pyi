@@ -56,9 +56,11 @@ class _CleanupPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Cleanup
     ALWAYS: _CleanupPolicy.ValueType  # 1
     """It is deleted at once."""
     ON_SUCCESS: _CleanupPolicy.ValueType  # 2
-    """It is deleted at once after PASSED, else kept for `hold_for` to debug in."""
+    """It is deleted at once after PASSED, else kept for `hold_for` to debug in; deleted with a warning where no more may
+    be kept.
+    """
     HOLD: _CleanupPolicy.ValueType  # 3
-    """It is kept for `hold_for`."""
+    """It is kept for `hold_for`. Refused with HOLDS_FULL where no more may be kept."""
 
 class CleanupPolicy(_CleanupPolicy, metaclass=_CleanupPolicyEnumTypeWrapper):
     """What happens to an environment after the verdict."""
@@ -68,9 +70,11 @@ CLEANUP_POLICY_UNSPECIFIED: CleanupPolicy.ValueType  # 0
 ALWAYS: CleanupPolicy.ValueType  # 1
 """It is deleted at once."""
 ON_SUCCESS: CleanupPolicy.ValueType  # 2
-"""It is deleted at once after PASSED, else kept for `hold_for` to debug in."""
+"""It is deleted at once after PASSED, else kept for `hold_for` to debug in; deleted with a warning where no more may
+be kept.
+"""
 HOLD: CleanupPolicy.ValueType  # 3
-"""It is kept for `hold_for`."""
+"""It is kept for `hold_for`. Refused with HOLDS_FULL where no more may be kept."""
 Global___CleanupPolicy: _TypeAlias = CleanupPolicy  # noqa: Y015
 
 @_typing.final
@@ -542,7 +546,9 @@ class Policy(_message.Message):
     60m, or as the installation sets it. Time for teardown and collecting is kept inside it.
     """
     cleanup: Global___CleanupPolicy.ValueType
-    """What happens to the environment after the verdict. Default: ALWAYS."""
+    """What happens to the environment after the verdict. Default: ALWAYS. How many may be kept at once is a setting of the
+    installation (10 by default).
+    """
     hold_for: _builtins.str
     """How long an environment that is not cleaned stays after the verdict, within the TTL: a duration up to 24h.
     Default: 30m.

@@ -57,6 +57,8 @@ def _kubernetes() -> Module:
 _CONTAINERD = "github.com/containerd/containerd/v2"
 ALL = (
     Module("pause", (("pause", "."),)),
+    Module("registry", (("registry", "."),)),
+    Module("local-path", (("local-path-provisioner", "github.com/rancher/local-path-provisioner"),)),
     Module("etcd", (("etcd", "go.etcd.io/etcd/server/v3"),)),
     Module(
         "containerd",
@@ -70,6 +72,10 @@ ALL = (
     ),
     _kubernetes(),
 )
+
+
+KUBE_SCORE = Module("kube-score", (("kube-score", "github.com/zegl/kube-score/cmd/kube-score"),))
+"""Judges manifests; no part of a cluster, built when a test asks for it."""
 
 
 @dataclass(frozen=True, slots=True)

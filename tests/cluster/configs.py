@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -70,6 +71,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
   snapshotter = "overlayfs"
   [plugins."io.containerd.cri.v1.images".pinned_images]
     sandbox = "{PAUSE_IMAGE}"
+  [plugins."io.containerd.cri.v1.images".registry]
+    config_path = "{folder}/registries"
 
 [plugins."io.containerd.cri.v1.runtime"]
   disable_apparmor = true
@@ -88,6 +91,34 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
   plugin_path = "{folder}/nri/plugins"
   plugin_config_path = "{folder}/nri/conf"
 """
+
+
+def registry_hosts(layout: Layout, address: str) -> str:
+    """How containerd reaches a registry (`hosts.toml`): over TLS, by the cluster's own authority."""
+    return f"""\
+server = "https://{address}"
+
+[host."https://{address}"]
+  capabilities = ["pull", "resolve"]
+  ca = "{layout.pki}/ca.crt"
+"""
+
+
+def registry(layout: Layout, address: str, storage: Path, passwords: Path | None) -> str:
+    """A registry at `address` that keeps its images in `storage`; with a file of `passwords` only for who knows one."""
+    basic = {"auth": {"htpasswd": {"realm": "k8s-execution tests", "path": str(passwords)}}}
+    return _yaml(
+        {
+            "version": "0.1",
+            "log": {"level": "warn"},  # requests are logged all the same
+            "storage": {"filesystem": {"rootdirectory": str(storage)}, "delete": {"enabled": True}},
+            "http": {
+                "addr": address,
+                "tls": {"certificate": f"{layout.pki}/registry.crt", "key": f"{layout.pki}/registry.key"},
+            },
+            **(basic if passwords else {}),
+        }
+    )
 
 
 def pod_network(layout: Layout) -> str:

@@ -7,11 +7,15 @@ limits (`RAISED`), as large clusters have them, so that they measure work and no
 
 from __future__ import annotations
 
+import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cluster import configs, pki
 from cluster.daemons import Daemons
+from cluster.faults import ClusterFault
 from cluster.layout import Layout
 from cluster.processes import Process
 
@@ -128,6 +132,14 @@ def kubectl(daemons: Daemons, *words: str, stdin: str = "") -> subprocess.Comple
     """Run kubectl as the administrator; the caller judges the result."""
     command = [daemons.programs["kubectl"], f"--kubeconfig={daemons.layout.kubeconfig}", *words]
     return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+
+
+def apply(daemons: Daemons, objects: Sequence[dict[str, Any]], what: str) -> None:
+    """Create objects as the administrator. Raises ClusterFault if the API server refuses them."""
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+    done = kubectl(daemons, "apply", "-f", "-", stdin=text)
+    if done.returncode != 0:
+        raise ClusterFault(f"{what} cannot be created: {done.stderr}")
 
 
 def wait_ready(daemons: Daemons, server: Process) -> None:

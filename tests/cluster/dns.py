@@ -5,13 +5,11 @@ It answers for services and pods only; it has no upstream, since nothing here ma
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from cluster import controlplane
 from cluster.configs import CLUSTER_DOMAIN
 from cluster.daemons import Daemons
-from cluster.faults import ClusterFault
 from cluster.images import COREDNS
 from cluster.layout import Layout
 from cluster.processes import Process
@@ -90,10 +88,7 @@ def manifest(layout: Layout) -> list[dict[str, Any]]:
 
 def apply(daemons: Daemons) -> None:
     """Create the objects. Raises ClusterFault if the API server refuses them."""
-    objects = {"apiVersion": "v1", "kind": "List", "items": manifest(daemons.layout)}
-    done = controlplane.kubectl(daemons, "apply", "-f", "-", stdin=json.dumps(objects))
-    if done.returncode != 0:
-        raise ClusterFault(f"CoreDNS cannot be created: {done.stderr}")
+    controlplane.apply(daemons, manifest(daemons.layout), "CoreDNS")
 
 
 def wait_ready(daemons: Daemons, kubelet: Process) -> None:

@@ -6,7 +6,6 @@ Whatever an earlier harness left of a cluster of the same name is removed first.
 from __future__ import annotations
 
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import builds, controlplane, dns, fakenodes, host, images, network, node, processes, relay, state
+from cluster import (
+    builds,
+    controlplane,
+    dns,
+    fakenodes,
+    host,
+    images,
+    network,
+    node,
+    processes,
+    registry,
+    relay,
+    state,
+    storage,
+)
 from cluster.builds import Programs, Say
 from cluster.daemons import Daemons
 from cluster.faults import ClusterFault
@@ -22,7 +35,6 @@ from cluster.layout import ROOT, Layout
 from cluster.processes import Process
 from cluster.state import Journal, State
 
-IMPORT_SECONDS = 300
 STOP_SECONDS = 2.0  # then SIGKILL: nothing of the cluster is kept, and an API server would take a minute to leave
 REMOVE_SECONDS = 20.0
 
@@ -91,18 +103,23 @@ def _start(daemons: Daemons, archives: Sequence[Path], say: Say) -> None:
     say("starting the node's container runtime and the control plane")
     controlplane.write_credentials(daemons.layout)
     node.write_configs(daemons)
+    registry.write_configs(daemons)
     node.make_cgroups(daemons)
     holder = node.start_holder(daemons)
+    registry.start(daemons)
     node.start_containerd(daemons, holder)
-    with ThreadPoolExecutor(1) as background:
-        imported = background.submit(_import_images, daemons, holder, archives)
+    with ThreadPoolExecutor(2) as background:
+        imported = background.submit(node.import_images, daemons, holder, archives)
+        pushed = background.submit(registry.fill, daemons.layout, archives)
         controlplane.start_etcd(daemons)
         controlplane.wait_ready(daemons, controlplane.start_api_server(daemons))
         controlplane.start_controllers(daemons)
         dns.apply(daemons)
+        storage.start(daemons)
         relay.start(daemons, builds.cache_folder() / "packages")
         say("importing images")
         imported.result()
+        pushed.result()
     kubelet = node.start_kubelet(daemons, holder)
     node.start_networking(daemons, holder)
     say("waiting for the node and for CoreDNS")
@@ -114,23 +131,7 @@ def _renew_images(layout: Layout, programs: Programs, archives: Sequence[Path]) 
     """Import what was made anew since the cluster came up: the agent, when its sources changed."""
     found = state.read(layout.folder)
     assert found is not None, "a healthy cluster has a state"
-    _import_images(Daemons(layout, programs, Journal(layout.folder, found)), found.process("node"), archives)
-
-
-def _import_images(daemons: Daemons, holder: Process, archives: Sequence[Path]) -> None:
-    """Give containerd the images that it does not have yet; inside the node, since unpacking mounts."""
-    record = daemons.layout.folder / "images"
-    record.touch()
-    known = record.read_text(encoding="utf-8").splitlines()
-    runtime = [daemons.programs["ctr"], f"--address={daemons.layout.containerd_socket}", "--namespace=k8s.io"]
-    for archive in [archive for archive in archives if archive.name not in known]:
-        command = [*node.inside(holder), *runtime, "images", "import", "--local", str(archive)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_SECONDS, check=False)
-        if done.returncode != 0:
-            end = processes.tail(daemons.log("containerd"))
-            raise ClusterFault(f"the image {archive.name} cannot be imported: {done.stderr}\n{end}")
-        with record.open("a", encoding="utf-8") as file:
-            file.write(f"{archive.name}\n")
+    node.import_images(Daemons(layout, programs, Journal(layout.folder, found)), found.process("node"), archives)
 
 
 def restart(name: str, process: str, say: Say, root: Path = ROOT) -> None:
@@ -259,6 +260,9 @@ def describe(found: Status) -> str:
         "context": layout.context,
         "node": f"{layout.node_name} ({layout.node_address})",
         "package index": layout.package_index,
+        "registry": layout.registry,
+        "private one": f"{layout.private_registry} (user {registry.USER}, password in {layout.registry_password})",
+        "authority": f"{layout.pki}/ca.crt",
         "audit log": str(layout.audit_log),
         "logs": str(layout.logs),
         "programs": str(_folder_of_kubectl()),

@@ -145,3 +145,18 @@ class Layout:
     def package_index(self) -> str:
         """What PIP_INDEX_URL must be in a pod."""
         return f"http://{self.host_address}:{self.relay_port}/simple/"
+
+    @property
+    def registry(self) -> str:
+        """The registry that anybody may read and write, as the first part of an image's name."""
+        return f"{self.host_address}:{self.port(7)}"
+
+    @property
+    def private_registry(self) -> str:
+        """The registry that wants a user and a password."""
+        return f"{self.host_address}:{self.port(8)}"
+
+    @property
+    def registry_password(self) -> Path:
+        """The file with the password of the private registry, made anew for each cluster."""
+        return self.pki / "registry-password"

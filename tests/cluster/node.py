@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
-from cluster import configs, controlplane, network
+from cluster import configs, controlplane, network, processes
 from cluster.daemons import Daemons
+from cluster.faults import ClusterFault
 from cluster.processes import Process
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 POLICY_QUEUE = 98
 SOCKET_SECONDS = 30.0
+IMPORT_SECONDS = 300
 READY_SECONDS = 120.0
 
 
@@ -93,6 +97,22 @@ def start_containerd(daemons: Daemons, holder: Process) -> Process:
     process = daemons.start_below("containerd", [*inside(holder), *command])
     daemons.wait(layout.containerd_socket.is_socket, "containerd's socket", SOCKET_SECONDS, process)
     return process
+
+
+def import_images(daemons: Daemons, holder: Process, archives: Sequence[Path]) -> None:
+    """Give containerd the images that it does not have yet; inside the node, since unpacking mounts."""
+    record = daemons.layout.folder / "images"
+    record.touch()
+    known = record.read_text(encoding="utf-8").splitlines()
+    runtime = [daemons.programs["ctr"], f"--address={daemons.layout.containerd_socket}", "--namespace=k8s.io"]
+    for archive in [archive for archive in archives if archive.name not in known]:
+        command = [*inside(holder), *runtime, "images", "import", "--local", str(archive)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_SECONDS, check=False)
+        if done.returncode != 0:
+            end = processes.tail(daemons.log("containerd"))
+            raise ClusterFault(f"the image {archive.name} cannot be imported: {done.stderr}\n{end}")
+        with record.open("a", encoding="utf-8") as file:
+            file.write(f"{archive.name}\n")
 
 
 def start_kubelet(daemons: Daemons, holder: Process) -> Process:

@@ -51,6 +51,7 @@ def subjects(layout: Layout) -> dict[str, Subject]:
         "proxy": Subject("system:kube-proxy"),
         "policies": Subject("kube-network-policies", "system:masters"),
         "node": Subject(f"system:node:{layout.node_name}", "system:nodes", (layout.node_name, layout.node_address)),
+        "registry": Subject("registry", hosts=(layout.host_address,)),
         # a second node, which tests start as a process of the host (tests/real/test_process_node.py)
         "process-node": Subject(f"system:node:{PROCESS_NODE}", "system:nodes", (PROCESS_NODE, "127.0.0.1")),
     }

@@ -58,6 +58,7 @@ def environment(layout: Layout) -> dict[str, str]:
         **os.environ,
         "K8S_EXECUTION_TEST_KUBECONFIG": str(layout.kubeconfig),
         "K8S_EXECUTION_TEST_API_RESTART": restart_of_api_server(layout.name),
+        "K8S_EXECUTION_TEST_NODE_CREDENTIALS": str(layout.pki),
         "K8S_EXECUTION_PIP_INDEX_URL": layout.package_index,
         "K8S_EXECUTION_EGRESS": f"{layout.host_address}/32:{layout.relay_port}",
     }

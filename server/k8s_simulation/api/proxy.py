@@ -30,6 +30,8 @@ from k8s_simulation.faults import CutLogs, FaultBook
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _READ_BUFFER = 1 << 20
 _LOG_OPTIONS = ("follow", "timestamps", "previous", "sinceTime", "sinceSeconds", "tailLines", "limitBytes", "stream")
+_KUBELET = {"stdin": "input", "stdout": "output", "stderr": "error"}
+"""What the API calls the streams of a command, and what a kubelet calls them."""
 _REASONS = {400: "BadRequest", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 500: "InternalError"}
 
 
@@ -105,7 +107,7 @@ class KubeletProxy:
         protocols = [p for p in _PROTOCOLS if p in offered]
         if not protocols:
             raise bad_request(f"unable to upgrade: none of the subprotocols {offered} is known, {list(_PROTOCOLS)} are")
-        query = [(k, v) for k, v in request.query.items() if k != "container"]
+        query = [(_KUBELET.get(k, k), v) for k, v in request.query.items() if k != "container"]
         url = f"{self._node_url(pod)}/exec/{namespace_of(pod)}/{name_of(pod)}/{container}"
         try:
             async with self._client().ws_connect(url, params=query, protocols=protocols, max_msg_size=0,

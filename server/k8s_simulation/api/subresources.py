@@ -80,7 +80,7 @@ def review(resource: Resource, body: Object) -> Object:
     """The answer to a review: whoever has the token may do everything."""
     body = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": {}} | body
     match resource.kind:
-        case "SelfSubjectAccessReview":
+        case "SelfSubjectAccessReview" | "SubjectAccessReview":
             return body | {"status": {"allowed": True, "reason": "the simulated cluster has one user"}}
         case "SelfSubjectRulesReview":
             rules = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]

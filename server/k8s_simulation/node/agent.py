@@ -26,6 +26,8 @@ from k8s_simulation.node.services import ServiceProxy
 
 Object = dict[str, Any]
 VERSION = "v1.34.0-simulated"
+ISOLATION = "simulation/isolation"
+"""The annotation by which a node of this program is known: `namespaces` or `none`."""
 _LEASE_SECONDS = 40
 _RENEW = 10.0
 _FAULTS = "/simulation/faults"
@@ -46,8 +48,12 @@ def machine_capacity(pods: int, cpu: str = "", memory: str = "") -> dict[str, st
     }
 
 
+class CannotJoin(Exception):
+    """The cluster refuses this node, or has one of its name that is none of ours; the message says which."""
+
+
 class Agent:
-    """Runs the node until cancelled. `port` is where the kubelet server listens."""
+    """Runs the node until cancelled. Raises CannotJoin. `port` is where the kubelet server listens."""
 
     def __init__(self, node: Node, port: int, capacity: Mapping[str, str]) -> None:
         self._node, self._port, self._capacity = node, port, dict(capacity)
@@ -150,11 +156,13 @@ class Agent:
     # -- the node object ----------------------------------------------------------------------------------------------
 
     async def _register(self) -> None:
-        """Create the Node, or take over the one of our name; retried until the API answers."""
+        """Create the Node, or take over the one of our name; retried until the API answers. Raises CannotJoin."""
         while True:
             try:
                 await self._register_once()
             except (ApiError, ApiUnreachable) as error:
+                if isinstance(error, ApiError) and error.status in {401, 403}:
+                    raise CannotJoin(f"the cluster refuses this node: {error}") from error
                 log.warning("registration: %s", error)
                 await asyncio.sleep(0.2)
             else:
@@ -167,6 +175,9 @@ class Agent:
         except ApiError as error:
             if error.status != 409:
                 raise
+            present = await self._node.client.get(f"/api/v1/nodes/{self._node.name}")
+            if ISOLATION not in (present["metadata"].get("annotations") or {}):
+                raise CannotJoin(f"the cluster has a node {self._node.name} that is no process node") from error
         await self._node.client.patch(f"/api/v1/nodes/{self._node.name}/status", {"status": body["status"]}, MERGE)
         await self._renew()
 
@@ -183,11 +194,14 @@ class Agent:
             "kubernetes.io/hostname": node.name,
             "kubernetes.io/os": "linux",
             "kubernetes.io/arch": _architecture(),
+            **node.labels,
         }
+        taints = [{"key": t.key, "value": t.value, "effect": t.effect} for t in node.taints]
         return {
             "apiVersion": "v1",
             "kind": "Node",
-            "metadata": {"name": node.name, "labels": labels, "annotations": {"simulation/isolation": isolation}},
+            "metadata": {"name": node.name, "labels": labels, "annotations": {ISOLATION: isolation}},
+            "spec": {"taints": taints} if taints else {},
             "status": {
                 "addresses": [
                     {"type": "InternalIP", "address": node.address},

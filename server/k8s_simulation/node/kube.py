@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import ssl
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+
+from k8s_simulation.node.access import Access
 
 Object = dict[str, Any]
 MERGE = "application/merge-patch+json"
@@ -41,19 +41,15 @@ class ApiUnreachable(Exception):
 
 
 class KubeClient:
-    """Talks to one API server with a bearer token. Use as an async context manager."""
+    """Talks to one API server. Use as an async context manager."""
 
-    def __init__(self, base: str, token_file: Path, ca_file: Path) -> None:
-        self._base = base.rstrip("/")
-        self._token_file = token_file
-        self._ca_file = ca_file
+    def __init__(self, access: Access) -> None:
+        self._base = access.server
+        self._access = access
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        tls: ssl.SSLContext | bool = True
-        if self._base.startswith("https"):
-            tls = ssl.create_default_context(cafile=str(self._ca_file))
-        connector = aiohttp.TCPConnector(ssl=tls, limit=0)
+        connector = aiohttp.TCPConnector(ssl=self._access.tls(), limit=0)
         # trust_env stays off: a proxy variable would otherwise be used even for 127.0.0.1.
         self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT)
         return self
@@ -115,8 +111,7 @@ class KubeClient:
         return self._session
 
     def _headers(self) -> dict[str, str]:
-        # Read each time: service account tokens are rotated in place.
-        return {"Authorization": f"Bearer {self._token_file.read_text().strip()}", "User-Agent": "simulated-node"}
+        return {**self._access.headers(), "User-Agent": "simulated-node"}
 
     async def follow(
         self,

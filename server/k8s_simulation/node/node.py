@@ -5,7 +5,7 @@ Must not do anything itself; the composition root (`__main__`, tests) fills it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,6 +74,15 @@ class NodeFaults:
         return next((f.max_bytes for f in self._faults if isinstance(f, LogRotation)), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """What keeps pods without a matching toleration away."""
+
+    key: str
+    value: str
+    effect: str
+
+
 @dataclass(slots=True)
 class Node:
     """The parts of one node."""
@@ -89,6 +98,8 @@ class Node:
     services: ServiceTable
     memory: MemoryWatch
     allocatable: Mapping[str, str]
+    labels: Mapping[str, str] = field(default_factory=dict)  # beside those that every node has
+    taints: Sequence[Taint] = ()
     index_url: str = ""  # of the package relay, as pods reach it
     rotation: int = DEFAULT_ROTATION
     times: Times = field(default_factory=Times)

@@ -1,4 +1,4 @@
-"""The kubelet's HTTP side: /containerLogs and /exec for the API server, with its bearer token, over TLS.
+"""The kubelet's HTTP side: /containerLogs and /exec for the API server, over TLS; who may call says `callers`.
 
 Errors are worded as kubelet's (pkg/kubelet/server/server.go, kubelet_pods.go). Logs are passed on in large pieces as
 they are on disk. Must not change pods.
@@ -6,7 +6,6 @@ they are on disk. Must not change pods.
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import math
 import ssl
@@ -15,10 +14,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
+from k8s_simulation.node.callers import Caller, Callers
 from k8s_simulation.node.containers import Runner
 from k8s_simulation.node.execs import PROTOCOLS, Session, Streams
 from k8s_simulation.node.logs import ContainerLog, Query
@@ -27,6 +27,8 @@ from k8s_simulation.node.pods import PodWorker
 from k8s_simulation.node.runtime import Running, Terminated, Waiting
 
 CERTIFICATE = "kubelet.pem"
+STREAMS = ("input", "output", "error", "tty")
+"""How a kubelet's query names the streams of a command (k8s.io/api core/v1, ExecStdinParam and so on)."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -47,10 +49,10 @@ class _Refused(Exception):
 
 
 class KubeletServer:
-    """Serves on a free port of the loopback address."""
+    """Serves on the node's address. `certificate` is a PEM file with chain and key; without it one is made."""
 
-    def __init__(self, node: Node, token: str) -> None:
-        self._node, self._token = node, token
+    def __init__(self, node: Node, callers: Callers, certificate: Path | None = None) -> None:
+        self._node, self._callers, self._certificate = node, callers, certificate
         self._pods: Pods | None = None
         self._runner: web.AppRunner | None = None
         self.port = 0
@@ -60,7 +62,7 @@ class KubeletServer:
         self._pods = pods
 
     async def start(self, port: int = 0) -> None:
-        """Listen; `port` says where afterwards."""
+        """Listen; `port` says where afterwards, 0 picks one. Raises OSError for a port or a certificate."""
         application = web.Application(middlewares=[self._guard])
         application.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
         application.router.add_route("*", "/exec/{namespace}/{pod}/{container}", self._exec)
@@ -68,9 +70,11 @@ class KubeletServer:
         # Open log follows and execs must not hold up the node's end.
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
         await self._runner.setup()
-        site = web.TCPSite(
-            self._runner, self._node.address, port, ssl_context=make_tls(self._node.data, self._node.address)
-        )
+        made = self._certificate or make_certificate(self._node.data, self._node.address)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(made)
+        self._callers.prepare(context)
+        site = web.TCPSite(self._runner, self._node.address, port, ssl_context=context)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -81,9 +85,10 @@ class KubeletServer:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
-            return web.Response(status=401, text="Unauthorized")
+        peer: dict[str, Any] | None = request.get_extra_info("peercert")
+        refusal = await self._callers.refusal(Caller(request.method, request.headers, peer))
+        if refusal is not None:
+            return web.Response(status=refusal[0], text=refusal[1])
         try:
             return await handler(request)
         except _Refused as refused:
@@ -124,10 +129,11 @@ class KubeletServer:
             raise _Refused(400, f'container not found ("{runner.record.name}")\n')
         socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=32 << 20, compress=False, heartbeat=None)
         if not socket.can_prepare(request).ok:
-            raise _Refused(400, "you must use a WebSocket with v5.channel.k8s.io or v4.channel.k8s.io\n")
+            raise _Refused(
+                400, "this node runs commands over WebSocket (v4.channel.k8s.io, v5.channel.k8s.io), not SPDY\n"
+            )
         await socket.prepare(request)
-        names = ("stdin", "stdout", "stderr", "tty")
-        streams = Streams(*(_flag(request.query, name) for name in names))
+        streams = Streams(*(_flag(request.query, name) for name in STREAMS))
         try:
             await Session(socket, streams).serve(self._node.sandbox.enter(process, plan, argv), argv[0])
         except ConnectionResetError:
@@ -173,8 +179,8 @@ def parse_query(query: Mapping[str, str], now: float) -> Query:
         raise _Refused(400, f"invalid log options: {error}\n") from error
 
 
-def make_tls(folder: Path, address: str) -> ssl.SSLContext:
-    """A server context with a certificate of its own, made for this start. Blocking, a few milliseconds."""
+def make_certificate(folder: Path, address: str) -> Path:
+    """A file with a self-signed certificate and its key, made for this start. Blocking, a few milliseconds."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -200,6 +206,4 @@ def make_tls(folder: Path, address: str) -> ssl.SSLContext:
     pem = serialization.Encoding.PEM
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     file.write_bytes(private + certificate.public_bytes(pem))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    return context
+    return file

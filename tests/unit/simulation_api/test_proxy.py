@@ -127,7 +127,7 @@ async def test_exec_frames_pass_both_ways_and_the_end_too(kubelet: FakeKubelet, 
         await socket.send_bytes(b"\xff\x00")
         assert await socket.receive_bytes() == b'\x03{"status":"Success"}'
         assert (await socket.receive()).type is WSMsgType.CLOSE
-    assert kubelet.asked == ["/exec/n/p/main?command=a&command=b+c&stdin=true"]
+    assert kubelet.asked == ["/exec/n/p/main?command=a&command=b+c&input=true"]
 
 
 async def test_a_reader_that_leaves_ends_the_follow_at_the_node(kubelet: FakeKubelet, kube: Kube) -> None:

@@ -23,7 +23,9 @@ from k8s_simulation.api.storage import Storage
 from k8s_simulation.faults import FaultBook
 from k8s_simulation.node import __main__ as program
 from k8s_simulation.node import isolated
+from k8s_simulation.node.access import Access
 from k8s_simulation.node.agent import Agent, machine_capacity
+from k8s_simulation.node.callers import SharedToken
 from k8s_simulation.node.events import EventRecorder
 from k8s_simulation.node.images import Catalogue
 from k8s_simulation.node.kube import ApiError, KubeClient
@@ -200,8 +202,6 @@ async def running(folder: Path, *, isolation: bool = True, **catalogue: Any) -> 
         await server.start("127.0.0.1", 0, None)
         stack.push_async_callback(server.stop)
         base = f"http://127.0.0.1:{server.port}"
-        token = folder / "token"
-        token.write_text(TOKEN)
         sandbox: Sandbox
         network: PodNetwork | HostNetwork
         if isolation:
@@ -211,7 +211,7 @@ async def running(folder: Path, *, isolation: bool = True, **catalogue: Any) -> 
             plain.start()
             stack.callback(plain.close)
             sandbox, network = plain, HostNetwork()
-        client = await stack.enter_async_context(KubeClient(base, token, token))
+        client = await stack.enter_async_context(KubeClient(Access(base, token=TOKEN)))
         cluster = await _assemble(stack, folder, client, sandbox, network, catalogue)
         yield Cluster(client, cluster[0], base, faults, cluster[1])
 
@@ -248,7 +248,7 @@ async def _assemble(
     for name in ("default", "kube-node-lease"):
         await client.create("/api/v1/namespaces", {"metadata": {"name": name}})
         await client.create(f"/api/v1/namespaces/{name}/serviceaccounts", {"metadata": {"name": "default"}})
-    kubelet = KubeletServer(node, "kubelet-token")
+    kubelet = KubeletServer(node, SharedToken("kubelet-token"))
     await kubelet.start()
     stack.push_async_callback(kubelet.close)
     agent = Agent(node, kubelet.port, capacity)

@@ -18,6 +18,7 @@ from k8s_simulation.api.server import ApiServer, Tokens
 from k8s_simulation.api.storage import Storage
 from k8s_simulation.faults import FaultBook
 from k8s_simulation.node import isolated
+from k8s_simulation.node.access import Access
 from k8s_simulation.node.kube import KubeClient
 from k8s_simulation.node.network import PodNetwork
 from unit.simulation_node.harness import NODE, TOKEN, eventually, shell
@@ -42,7 +43,7 @@ async def node_process(folder: Path, *options: str) -> AsyncIterator[tuple[KubeC
     argv = [sys.executable, "-m", "k8s_simulation.node", "--api", base, "--token-file", str(folder / "token")]
     argv += ["--ca", str(folder / "token"), "--name", NODE, "--data", str(folder / "data")]
     argv += ["--kubelet-token-file", str(folder / "kubelet"), *options]
-    async with KubeClient(base, folder / "token", folder / "token") as client:
+    async with KubeClient(Access(base, token=TOKEN)) as client:
         for name in ("default", "kube-node-lease"):
             await client.create("/api/v1/namespaces", {"metadata": {"name": name}})
             await client.create(f"/api/v1/namespaces/{name}/serviceaccounts", {"metadata": {"name": "default"}})

@@ -168,6 +168,17 @@ def write_archive(image: Image, root: Path, destination: Path) -> None:
     layer_file.unlink()
 
 
+def unpack(archive: Path, root: Path) -> None:
+    """Fill `root` with what is in the only layer of an archive that `write_archive` made."""
+    with tarfile.open(archive) as outer:
+        manifest = outer.extractfile("manifest.json")
+        assert manifest is not None, "a docker archive has a manifest"
+        (described,) = json.load(manifest)
+        (layer,) = described["Layers"]
+        with tarfile.open(fileobj=outer.extractfile(layer)) as tar:
+            tar.extractall(root, filter="fully_trusted")  # made by ourselves, with links as a root needs them
+
+
 def make(image: Image, say: Say) -> Path:
     """The image's archive, made if it is not there. Raises ClusterFault if its parts cannot be had."""
     archive = image.archive()

@@ -91,11 +91,10 @@ def fill(layout: Layout, archives: Sequence[Path]) -> None:
     """Push the images that a plan can name, as `busybox:1` and so on. Raises ClusterFault if a registry refuses."""
     for registry in both(layout):
         wanted = PRIVATE_IMAGES if registry.private else OPEN_IMAGES
-        for archive in archives:
-            for name in push.names(archive):
-                short = name.removeprefix(LIBRARY)
-                if short in wanted:
-                    push.push(archive, target(layout, registry), short)
+        named = [(archive, name.removeprefix(LIBRARY)) for archive in archives for name in push.names(archive)]
+        for archive, name in named:
+            if name in wanted:
+                push.push(archive, target(layout, registry), name)
 
 
 def _start(daemons: Daemons, registry: Registry) -> Process:

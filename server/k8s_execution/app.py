@@ -21,7 +21,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from k8s_execution.domain.plan import Policy
 from k8s_execution.engine.maskers import Maskers
@@ -50,7 +49,7 @@ from k8s_execution.runtime.agent_program import agent_program
 from k8s_execution.runtime.clock import SystemClock
 from k8s_execution.runtime.sealing import KeySealer, installation_key
 from k8s_execution.runtime.threads import Threads
-from k8s_execution.settings import Settings, SettingsError
+from k8s_execution.settings import Settings
 from k8s_execution.store.sqlite import SqlStore
 from k8s_execution.transports.grpc_server import GrpcServer
 from k8s_execution.usecases import Limits, Parts, UseCases
@@ -244,8 +243,8 @@ async def _core(settings: Settings, stack: AsyncExitStack) -> Core:
         agent_image=settings.agent_image,
         dns_cidrs=settings.dns_cidrs,
         dns_ports=settings.dns_ports,
-        extra_egress=tuple(_egress(rule) for rule in settings.egress),
-        extra_env=_package_index(settings.pip_index_url),
+        extra_egress=settings.egress,
+        extra_env=settings.package_index,
         environment_role=settings.environment_role,
         service_account=settings.service_account,
     )
@@ -270,23 +269,6 @@ async def _tidy_for_ever(core: Core) -> None:
         except OSError as error:
             log.warning("old bundles cannot be removed: %s", error)
         await core.clock.sleep(TIDY_SECONDS)
-
-
-def _egress(rule: str) -> tuple[str, tuple[int, ...]]:
-    """`CIDR` or `CIDR:PORT` (an IPv6 CIDR keeps its colons before the slash) as the manifests want it."""
-    network, slash, rest = rule.partition("/")
-    bits, colon, port = rest.partition(":")
-    if not (slash and bits.isdigit()) or (colon and not port.isdigit()):
-        raise SettingsError(f"K8S_EXECUTION_EGRESS={rule!r} must be CIDR or CIDR:PORT, such as 10.0.0.7/32:443")
-    return f"{network}/{bits}", (int(port),) if port else ()
-
-
-def _package_index(url: str) -> dict[str, str]:
-    """What makes pip in every pod use the installation's index; an index without TLS must be trusted by name."""
-    if not url:
-        return {}
-    host = urlsplit(url).hostname or ""
-    return {"PIP_INDEX_URL": url, **({"PIP_TRUSTED_HOST": host} if url.startswith("http://") else {})}
 
 
 async def _kubeconfig(settings: Settings, stack: AsyncExitStack) -> Path | None:

@@ -8,12 +8,14 @@ reasons: such a library adds 0.35 s to every start, and it passes over unknown n
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 PREFIX = "K8S_EXECUTION_"
 TEST_PREFIX = "K8S_EXECUTION_TEST_"
@@ -21,6 +23,8 @@ TEST_PREFIX = "K8S_EXECUTION_TEST_"
 CLIENT_NAMES = frozenset({"K8S_EXECUTION_SERVER"})
 AGENT_NAMES = frozenset({"K8S_EXECUTION_STEP", "K8S_EXECUTION_SHARED"})
 """Set inside step pods, where a suite may well start a service of its own."""
+EgressRule = tuple[str, tuple[int, ...]]
+"""A network and the ports that are open there; no ports means all."""
 SHOWN_INSTEAD_OF_SECRETS = "(hidden)"
 SERVICE_LINK = re.compile(r"K8S_EXECUTION_(?:SERVICE_(?:HOST|PORT)(?:_.*)?|PORT(?:_.*)?)")
 """What the kubelet sets in every pod of a namespace that has a Service called `k8s-execution` (enableServiceLinks)."""
@@ -82,6 +86,46 @@ def _counts(value: str) -> tuple[int, ...]:
     return tuple(_count(part) for part in _texts(value))
 
 
+def _is_network(text: str) -> bool:
+    """Whether it is a network as Kubernetes takes it: with a length, without host bits."""
+    try:
+        return "/" in text and bool(ipaddress.ip_network(text))
+    except ValueError:
+        return False
+
+
+def _networks(value: str) -> tuple[str, ...]:
+    for text in _texts(value):
+        if not _is_network(text):
+            raise ValueError(f"holds {text!r}: must be networks in CIDR form without host bits, such as 10.0.0.7/32")
+    return _texts(value)
+
+
+def _egress(value: str) -> tuple[EgressRule, ...]:
+    return tuple(_egress_rule(part) for part in _texts(value))
+
+
+def _egress_rule(text: str) -> EgressRule:
+    """`CIDR` or `CIDR:PORT`; an IPv6 network keeps its colons before the slash."""
+    network, slash, rest = text.partition("/")
+    bits, colon, port = rest.partition(":")
+    number = int(port) if port.isascii() and port.isdigit() else 0
+    if not _is_network(network + slash + bits) or (colon and not 1 <= number <= 65_535):
+        rule = "must be CIDR or CIDR:PORT (without host bits, port 1 to 65535)"
+        raise ValueError(f"holds {text!r}: {rule}; write for example 10.0.0.7/32:443, or 10.0.0.0/24 for all ports")
+    return network + slash + bits, (number,) if colon else ()
+
+
+def _index(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be an http or https URL with a host, such as https://pypi.example/simple")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a process is told. Durations in minutes or seconds as the name says, sizes in bytes."""
@@ -117,7 +161,7 @@ class Settings:
     dns_cidrs: tuple[str, ...] = ()
     dns_ports: tuple[int, ...] = (53,)
     pip_index_url: str = ""
-    egress: tuple[str, ...] = ()
+    egress: tuple[EgressRule, ...] = ()
     log_limit_bytes: int = 1 << 30
     bundle_limit_bytes: int = 256 << 20
     log_level: str = "WARNING"
@@ -151,6 +195,15 @@ class Settings:
         if problems:
             raise SettingsError("; ".join(problems))
         return replace(Settings(**values), **{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]  # names are checked by replace
+
+    @property
+    def package_index(self) -> Mapping[str, str]:
+        """What makes pip in every pod use the installation's index; one without TLS must be trusted by name."""
+        if not self.pip_index_url:
+            return {}
+        index = urlsplit(self.pip_index_url)
+        trusted = {"PIP_TRUSTED_HOST": index.hostname or ""} if index.scheme == "http" else {}
+        return {"PIP_INDEX_URL": self.pip_index_url, **trusted}
 
     def shown(self) -> list[tuple[str, str]]:
         """Environment name and value of every setting, secrets hidden."""
@@ -186,10 +239,10 @@ SOURCES: Mapping[str, _Source] = {
     "agent_image": _Source("K8S_EXECUTION_AGENT_IMAGE", _text),
     "agent": _Source("K8S_EXECUTION_AGENT", _path),
     "templates": _Source("K8S_EXECUTION_TEMPLATES", _path),
-    "dns_cidrs": _Source("K8S_EXECUTION_DNS_CIDRS", _texts),
+    "dns_cidrs": _Source("K8S_EXECUTION_DNS_CIDRS", _networks),
     "dns_ports": _Source("K8S_EXECUTION_DNS_PORTS", _counts),
-    "pip_index_url": _Source("K8S_EXECUTION_PIP_INDEX_URL", _text),
-    "egress": _Source("K8S_EXECUTION_EGRESS", _texts),
+    "pip_index_url": _Source("K8S_EXECUTION_PIP_INDEX_URL", _index),
+    "egress": _Source("K8S_EXECUTION_EGRESS", _egress),
     "log_limit_bytes": _Source("K8S_EXECUTION_LOG_LIMIT_BYTES", _count),
     "bundle_limit_bytes": _Source("K8S_EXECUTION_BUNDLE_LIMIT_BYTES", _count),
     "log_level": _Source("K8S_EXECUTION_LOG_LEVEL", _text),
@@ -223,8 +276,13 @@ def _refuse_service_link(read: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def _plain(value: object) -> str:
     if isinstance(value, tuple):
-        return ",".join(str(v) for v in value)
+        return ",".join(_rule(v) if isinstance(v, tuple) else str(v) for v in value)
     return "" if value is None else str(value)
+
+
+def _rule(rule: EgressRule) -> str:
+    network, ports = rule
+    return f"{network}:{ports[0]}" if ports else network
 
 
 def _read_env_file(path: Path, problems: list[str]) -> Mapping[str, str]:

@@ -124,6 +124,57 @@ def test_what_kubernetes_sets_for_services_is_told_so(name: str, value: str) -> 
     assert "enableServiceLinks: false" in problem(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        ("10.0.0.0/24", (("10.0.0.0/24", ()),)),
+        ("10.0.0.7/32:443, fd00::/64:8443", (("10.0.0.7/32", (443,)), ("fd00::/64", (8443,)))),
+        ("2001:db8::1/128", (("2001:db8::1/128", ()),)),
+    ],
+)
+def test_egress_is_networks_with_or_without_a_port(value: str, meant: object) -> None:
+    """And is shown as it was written."""
+    settings = Settings.load({}, {"K8S_EXECUTION_EGRESS": value})
+    assert settings.egress == meant
+    assert dict(settings.shown())["K8S_EXECUTION_EGRESS"] == value.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    "wrong", ["10.0.0.7", "10.0.0.7:443", "10.0.0.7/24", "10.0.0.7/33", "nexus.example:443", "10.0.0.7/32:",
+              "10.0.0.7/32:0", "10.0.0.7/32:65536", "10.0.0.7/32:https", "10.0.0.7/32:٤", "/32"]
+)  # fmt: skip
+def test_wrong_egress_is_told_at_start(wrong: str) -> None:
+    """With the setting's name, the value, the rule and the way out."""
+    said = problem(K8S_EXECUTION_EGRESS=f"10.0.0.0/24,{wrong}")
+    assert said.startswith("K8S_EXECUTION_EGRESS=")
+    assert f"holds {wrong!r}: must be CIDR or CIDR:PORT" in said
+    assert "write for example 10.0.0.7/32:443" in said
+
+
+def test_a_wrong_network_of_dns_is_told_at_start() -> None:
+    """Kubernetes would refuse every environment's network policy for it."""
+    assert "holds '10.0.0.7': must be networks in CIDR form" in problem(K8S_EXECUTION_DNS_CIDRS="10.0.0.7")
+
+
+@pytest.mark.parametrize("wrong", ["nexus.example/simple", "ftp://nexus.example", "https://", "http://[::1"])
+def test_a_package_index_is_a_url(wrong: str) -> None:
+    """Else every install step would fail far from the cause."""
+    assert "must be an http or https URL with a host" in problem(K8S_EXECUTION_PIP_INDEX_URL=wrong)
+
+
+@pytest.mark.parametrize(
+    ("url", "variables"),
+    [
+        ("https://nexus.example/simple", {"PIP_INDEX_URL": "https://nexus.example/simple"}),
+        ("http://10.0.0.7:80/simple", {"PIP_INDEX_URL": "http://10.0.0.7:80/simple", "PIP_TRUSTED_HOST": "10.0.0.7"}),
+        ("", {}),
+    ],
+)
+def test_pip_trusts_an_index_without_tls_by_name(url: str, variables: dict[str, str]) -> None:
+    """It refuses one otherwise."""
+    assert Settings.load({}, {"K8S_EXECUTION_PIP_INDEX_URL": url}).package_index == variables
+
+
 @pytest.mark.parametrize("value", ["x", "-1", "1.5", "١", "1 "])
 def test_a_number_that_is_none_is_told(value: str) -> None:
     """With name, value and rule."""

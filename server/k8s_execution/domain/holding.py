@@ -55,4 +55,4 @@ def check(execution: Execution, taken: int, limit: int) -> None:
 
 
 def _full(limit: int) -> str:
-    return f"{limit} environments are held already or will be, and {SETTING} allows no more"
+    return f"every place for held environments is taken ({SETTING}={limit})"

@@ -199,7 +199,8 @@ def _with_images(execution: Execution, observed: Observed) -> Execution:
     for pod in observed.pods:
         for container in pod.containers:
             if container.image_id and container.name not in _OWN_CONTAINERS:
-                digest, _, ran_as = container.image_id.partition("#")  # simulated nodes say what really ran
+                image_id, _, ran_as = container.image_id.partition("#")  # simulated nodes say what really ran
+                digest = image_id.rpartition("@")[2]  # of a pulled image containerd says `repository@digest`
                 known[container.image] = ResolvedImage(container.image, digest, ran_as)
     return replace(execution, images=tuple(known[ref] for ref in sorted(known)))
 

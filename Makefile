@@ -5,7 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 TEST_WORKERS ?= 2
 
-.PHONY: help env run test check unit lock generate clean
+.PHONY: help env run test check unit wheel lock generate clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,10 @@ check: env ## format, lint, types, import contracts, budgets, purity, contract, 
 
 generate: env ## generated code from proto/
 	@$(PY) tools/generate.py
+
+wheel: env ## both wheels into dist/, the agent built into the service's
+	@$(VENV)/bin/uv build -q --offline --wheel --no-build-isolation --python $(PY) -o dist .
+	@$(VENV)/bin/uv build -q --offline --wheel --no-build-isolation --python $(PY) -o dist clients/python
 
 lock: env ## lock files from requirements*.in
 	@$(VENV)/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal requirements.in -o requirements.txt

@@ -46,9 +46,12 @@ lock: env ## lock files from requirements*.in
 clean: ## what the build and the tests left (not the caches outside)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: cluster-up cluster-down cluster-status
+.PHONY: cluster-build cluster-up cluster-down cluster-status
 
 CLUSTER ?= default
+
+cluster-build: env ## builds all that cluster-up and test-cluster need, gently; may run beside other work
+	@PYTHONPATH=tests $(PY) -m cluster build
 
 cluster-up: env ## a real Kubernetes for tests (root; docs/cluster.md); prints its kubeconfig
 	@PYTHONPATH=tests $(PY) -m cluster up --name $(CLUSTER)

@@ -1,4 +1,4 @@
-"""The command line: `python -m cluster up|down|status|restart|stop|start [--name NAME]`.
+"""The command line: `python -m cluster up|down|status|build|restart|stop|start [--name NAME]`.
 
 Progress goes to standard error, answers (a kubeconfig's path, a status) to standard output.
 """
@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cluster import harness, state
+from cluster import harness, prepare, state
 from cluster.faults import ClusterFault
 from cluster.layout import ROOT
 
@@ -61,6 +61,9 @@ def run(given: argparse.Namespace) -> int:
             return up(given.name, given.nodes, fast=given.fast)
         case "down":
             return down(given.name)
+        case "build":
+            prepare.build(say)
+            return 0
         case "restart" | "stop" | "start":
             return change(given.name, given.command, given.process or "")
         case _:
@@ -72,7 +75,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=f"python -m {Path(__file__).parent.name}", description=str(__doc__).splitlines()[0]
     )
-    parser.add_argument("command", choices=("up", "down", "status", "restart", "stop", "start"))
+    parser.add_argument("command", choices=("up", "down", "status", "build", "restart", "stop", "start"))
     parser.add_argument("--name", default="default", help="several clusters can run at once (default: %(default)s)")
     parser.add_argument("--nodes", type=int, default=0, help="fake nodes that `up` makes beside the real one")
     parser.add_argument("--fast", action="store_true", help="raised rates of controllers and scheduler, for benchmarks")

@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -144,12 +143,25 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold a file lock: of several builders at once one builds and the others find it done."""
+def exclusive(path: Path, what: str, say: Say) -> Iterator[Path]:
+    """Hold a file lock: of several builders at once one builds and the others wait, and find it done.
+
+    Gives a new folder beside the lock for what is unfinished; one that a killed builder left is removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".unfinished-{path.name}")
     with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another process that makes {what}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        try:
+            yield unfinished
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def gently() -> list[str]:
@@ -182,22 +194,20 @@ def _packages(go: str, module: Module) -> int:
     return len(done.stdout.splitlines())
 
 
-def _compile(go: str, module: Module, destination: Path, say: Say) -> None:
-    """Compile all programs of a module into a temporary folder and give it its name at once and whole."""
+def _compile(go: str, module: Module, temporary: Path, say: Say) -> None:
+    """Compile all programs of a module into `temporary`/bin."""
     started = time.monotonic()
     say(f"building {module.name} from its Go modules (once for these versions)")
     total = _packages(go, module)
-    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".build-") as temporary:
-        for name, package in module.programs:
-            command = [*gently(), go, "build", "-v", *flags(module), "-o", f"{temporary}/bin/{name}", package]
-            with subprocess.Popen(
-                command, cwd=MODULES / module.name, env=environment(), stderr=subprocess.PIPE, text=True
-            ) as process:
-                assert process.stderr is not None
-                others = _report(name, process.stderr, total, say)
-            if process.returncode != 0:
-                raise ClusterFault(f"{name} does not compile:\n{''.join(others)[-3000:]}")
-        (Path(temporary) / "bin").rename(destination)
+    for name, package in module.programs:
+        command = [*gently(), go, "build", "-v", *flags(module), "-o", f"{temporary}/bin/{name}", package]
+        with subprocess.Popen(
+            command, cwd=MODULES / module.name, env=environment(), stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stderr is not None
+            others = _report(name, process.stderr, total, say)
+        if process.returncode != 0:
+            raise ClusterFault(f"{name} does not compile:\n{''.join(others)[-3000:]}")
     say(f"built {module.name} in {time.monotonic() - started:.0f} s")
 
 
@@ -208,9 +218,10 @@ def build(module: Module, say: Say) -> Path:
     """
     destination = folder(module)
     if not destination.is_dir():
-        with exclusive(destination.parent / "lock"):
+        with exclusive(destination.parent / "lock", module.name, say) as unfinished:
             if not destination.is_dir():
-                _compile(find_go(), module, destination, say)
+                _compile(find_go(), module, unfinished, say)
+                (unfinished / "bin").rename(destination)
     return destination
 
 

@@ -25,6 +25,7 @@ from cluster import (
     processes,
     registry,
     relay,
+    service_image,
     state,
     storage,
 )
@@ -125,6 +126,21 @@ def _start(daemons: Daemons, archives: Sequence[Path], say: Say) -> None:
     say("waiting for the node and for CoreDNS")
     node.wait_ready(daemons, kubelet)
     dns.wait_ready(daemons, kubelet)
+
+
+def add_service_image(name: str, say: Say, root: Path = ROOT) -> str:
+    """Give a cluster the image of the service as it is in the checkout; the image's name.
+
+    Not part of `up`: only who runs the service in the cluster needs it, and it changes with every source.
+    """
+    programs = builds.build_all(say)
+    archive = service_image.make(programs, say)
+    with state.cluster_lock(name):
+        found = status(name, root)
+        if found is None:
+            raise ClusterFault(f"there is no cluster {name}")
+        _renew_images(found.layout, programs, [archive])
+    return service_image.NAME
 
 
 def _renew_images(layout: Layout, programs: Programs, archives: Sequence[Path]) -> None:

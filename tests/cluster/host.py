@@ -25,6 +25,7 @@ NEEDED = {
     "nsenter": "util-linux",
     "unshare": "util-linux",
     "dpkg-deb": "dpkg",
+    "bwrap": "bubblewrap",
     f"{configs.CNI_PROGRAMS}/ptp": "containernetworking-plugins",
 }
 

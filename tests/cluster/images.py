@@ -15,10 +15,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cluster import builds, configs, debian
 from cluster.builds import Programs, Say
@@ -27,13 +27,14 @@ from cluster.faults import ClusterFault
 LIBRARY = "docker.io/library/"  # what a name without a registry means
 SEARCH_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 COREDNS = "coredns:1.12.4"
+PYTHON = "python:3-slim"
 AGENT = "k8s-execution-agent:0.1.0"
 BUILD_AGENT = Path(__file__).resolve().parent.parent.parent / "tools" / "build_agent.py"
 PYTHON_PACKAGES = (
     "base-files", "base-passwd", "bash", "ca-certificates", "coreutils", "dash", "diffutils", "findutils", "grep",
     "gzip", "hostname", "libc-bin", "mawk", "procps", "python3", "python3-pip", "sed", "tar", "usr-is-merged",
 )  # fmt: skip
-RECIPES_VERSION = 1  # raise it when a recipe changes in what its words do not show
+RECIPES_VERSION = 2  # raise it when a recipe changes in what its words do not show
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 Fill = Callable[[Path], None]
@@ -41,14 +42,20 @@ Fill = Callable[[Path], None]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image: the names it gets, how its root is filled, and the words its cache key is made of."""
+    """One image: the names it gets, how its root is filled, and the words its cache key is made of.
+
+    `run` adds members to its OCI configuration (`User`, `WorkingDir` …). `owners` keeps who owns the files; otherwise
+    all of them are root's.
+    """
 
     names: tuple[str, ...]
     fill: Fill
     recipe: tuple[str, ...]
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
-    environment: tuple[str, ...] = field(default=(SEARCH_PATH,))
+    environment: tuple[str, ...] = (SEARCH_PATH,)
+    run: Mapping[str, Any] = field(default_factory=dict)
+    owners: bool = False
 
     def key(self) -> str:
         """A short sha256 of the recipe."""
@@ -81,15 +88,18 @@ def _fill_busybox(root: Path) -> None:
             link.symlink_to("busybox")
 
 
-def _fill_python(root: Path) -> None:
+def fill_python(root: Path, packages: Sequence[str] = PYTHON_PACKAGES) -> None:
     """Debian's Python and pip, free to install packages, with its modules compiled: pods cannot write them."""
-    debian.unpack(PYTHON_PACKAGES, root)
+    debian.unpack(packages, root)
     debian.complete(root)
     for marker in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
         marker.unlink()
-    command = ["chroot", str(root), "/usr/bin/python3", "-m", "compileall", "-q", "/usr/lib/python3"]
+    # By their sources' content: `_layer` takes the files' times away, and by time every module would be compiled anew.
+    command = ["chroot", str(root), "/usr/bin/python3", "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash"]
     library = next(root.glob("usr/lib/python3.*"), root)
-    subprocess.run([*builds.gently(), *command, f"/usr/lib/{library.name}"], capture_output=True, check=False)
+    subprocess.run(
+        [*builds.gently(), *command, "/usr/lib/python3", f"/usr/lib/{library.name}"], capture_output=True, check=False
+    )
 
 
 def _agent() -> Path:
@@ -110,8 +120,8 @@ def catalogue(programs: Programs) -> list[Image]:
         Image((LIBRARY + AGENT,), _one_program(agent, "k8s-execution-agent"), (str(agent),), ("/k8s-execution-agent",)),
         Image((LIBRARY + "busybox:1",), _fill_busybox, ("busybox",), command=("sh",)),
         Image(
-            (LIBRARY + "python:3-slim", LIBRARY + "python:3"),
-            _fill_python,
+            (LIBRARY + PYTHON, LIBRARY + "python:3"),
+            fill_python,
             PYTHON_PACKAGES,
             command=("python3",),
             environment=(SEARCH_PATH, "LANG=C.UTF-8"),
@@ -119,17 +129,21 @@ def catalogue(programs: Programs) -> list[Image]:
     ]
 
 
-def _owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    entry.uid = entry.gid = 0
-    entry.uname = entry.gname = "root"
+def _without_time(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uname = entry.gname = ""
     entry.mtime = 0
     return entry
 
 
-def _layer(root: Path, destination: Path) -> str:
+def _owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    return _without_time(entry)
+
+
+def _layer(root: Path, destination: Path, *, owners: bool) -> str:
     """Pack a root folder, in order and without times; returns the layer's sha256."""
     with tarfile.open(destination, "w", format=tarfile.GNU_FORMAT) as tar:
-        tar.add(root, ".", filter=_owned_by_root)
+        tar.add(root, ".", filter=_without_time if owners else _owned_by_root)
     with destination.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -141,6 +155,7 @@ def image_config(image: Image, layer: str) -> bytes:
         "Entrypoint": list(image.entrypoint) or None,
         "Cmd": list(image.command) or None,
         "WorkingDir": "/",
+        **image.run,
     }
     machine = os.uname().machine
     content = {
@@ -155,7 +170,7 @@ def image_config(image: Image, layer: str) -> bytes:
 def write_archive(image: Image, root: Path, destination: Path) -> None:
     """Write a root folder as a docker archive (the format of `docker save`)."""
     layer_file = destination.with_suffix(".layer")
-    layer = _layer(root, layer_file)
+    layer = _layer(root, layer_file, owners=image.owners)
     config = image_config(image, layer)
     config_name, layer_name = f"{hashlib.sha256(config).hexdigest()}.json", f"{layer}/layer.tar"
     manifest = [{"Config": config_name, "RepoTags": list(image.names), "Layers": [layer_name]}]
@@ -184,15 +199,14 @@ def make(image: Image, say: Say) -> Path:
     archive = image.archive()
     if archive.is_file():
         return archive
-    with builds.exclusive(archive.with_suffix(".lock")):
+    with builds.exclusive(archive.with_suffix(".lock"), f"the image {image.names[0]}", say) as unfinished:
         if not archive.is_file():
             say(f"making the image {image.names[0]}")
-            with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".making-") as temporary:
-                root = Path(temporary) / "root"
-                root.mkdir(mode=0o755)
-                image.fill(root)
-                write_archive(image, root, Path(temporary) / "image.tar")
-                (Path(temporary) / "image.tar").rename(archive)
+            root = unfinished / "root"
+            root.mkdir(mode=0o755)
+            image.fill(root)
+            write_archive(image, root, unfinished / "image.tar")
+            (unfinished / "image.tar").rename(archive)
     return archive
 
 

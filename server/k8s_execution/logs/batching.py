@@ -7,15 +7,15 @@ batch is written. It must not read logs (`tail`) or know the file (`segments`).
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import Callable
 
 from k8s_execution.domain.redaction import Masker
 from k8s_execution.logs.framing import Fragment, Piece
 from k8s_execution.logs.gaps import GapReason
-from k8s_execution.logs.records import Columns
 from k8s_execution.logs.resume import Token
 from k8s_execution.logs.segments import Journal
-from k8s_execution.ports.logs import LogStream
+from k8s_execution.ports.logs import LogLines, LogStream
 
 FLUSH_BYTES = 64 * 1024
 RETRY_SECONDS = 1.0
@@ -78,7 +78,8 @@ class Batcher:
                 self.gap(GapReason.TRUNCATED)
             raise CapReached
         text = self._masker.mask(b"\n".join(self._data))
-        self._journal.append_lines(self._stream, Columns(self._times, text, self._partial), self._token)
+        lines = LogLines(array("q", self._times), text, array("I", self._partial))
+        self._journal.append_lines(self._stream, lines, self._token)
         self._drop()
         self._wake()
 

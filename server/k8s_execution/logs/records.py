@@ -26,12 +26,11 @@ import struct
 import sys
 import zlib
 from array import array
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 from k8s_execution.logs.resume import Token
-from k8s_execution.ports.logs import LogBatch, LogGap, LogLine, LogStream
+from k8s_execution.ports.logs import LogBatch, LogGap, LogLines, LogStream
 
 HEAD = struct.Struct("<II")
 _BODY = struct.Struct("<BHIIQqIIqq")
@@ -46,28 +45,14 @@ class Damaged(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """Lines of one batch: times (ns), masked bytes joined by newline, indexes of the lines without newline."""
-
-    times: Sequence[int] = ()
-    text: bytes = b""
-    partial: Sequence[int] = ()
-
-    @property
-    def raw_bytes(self) -> int:
-        """How many bytes the lines are, newlines included."""
-        return len(self.text) + 1 - len(self.partial) if self.times else 0
-
-
-@dataclass(frozen=True, slots=True)
 class Record:
-    """A decoded frame, still in columns. `note` is the JSON of a gap or a seal."""
+    """A decoded frame, its lines in columns. `note` is the JSON of a gap or a seal."""
 
     flags: int
     stream: LogStream
     first_sequence: int
     token: Token
-    columns: Columns
+    lines: LogLines
     note: bytes = b""
 
     @property
@@ -80,14 +65,7 @@ class Record:
 
     def batch(self, index: int) -> LogBatch:
         """The batch as readers get it; `index` is its place in the journal."""
-        columns = self.columns
-        data = columns.text.split(b"\n") if columns.times else []
-        if columns.partial:
-            without = set(columns.partial)
-            lines = tuple(LogLine(t, d, i in without) for i, (t, d) in enumerate(zip(columns.times, data, strict=True)))
-        else:
-            lines = tuple(map(LogLine, columns.times, data))
-        return LogBatch(index, self.stream, self.first_sequence, lines, self.gap, bool(self.flags & END))
+        return LogBatch(index, self.stream, self.first_sequence, self.lines, self.gap, bool(self.flags & END))
 
 
 @lru_cache(maxsize=1024)
@@ -119,13 +97,13 @@ def gap_note(to_sequence: int, reason: str) -> bytes:
 def encode(record: Record) -> bytes:
     """The frame of a record."""
     stream = stream_json(record.stream)
-    columns, token = record.columns, record.token
+    lines, token = record.lines, record.token
     body = b"".join((
         _BODY.pack(
-            record.flags, len(stream), len(columns.times), len(columns.partial), record.first_sequence,
+            record.flags, len(stream), len(lines.times), len(lines.partial), record.first_sequence,
             token.time, token.count, token.fragments, token.latest, token.raw,
         ),
-        stream, _integers("q", columns.times), _integers("I", columns.partial), record.note or columns.text,
+        stream, _integers(lines.times), _integers(lines.partial), record.note or lines.text,
     ))  # fmt: skip
     return HEAD.pack(len(body), zlib.crc32(body)) + body
 
@@ -143,15 +121,15 @@ def decode(body: bytes, crc: int) -> Record:
     partial = _column("I", body[at : at + 4 * partials])
     text = body[at + 4 * partials :]
     if flags & (GAP | SEAL):
-        return Record(flags, stream, first, Token(*token), Columns(), text)
-    return Record(flags, stream, first, Token(*token), Columns(times, text, partial))
+        return Record(flags, stream, first, Token(*token), LogLines(), text)
+    return Record(flags, stream, first, Token(*token), LogLines(times, text, partial))
 
 
-def _integers(code: str, values: Sequence[int]) -> bytes:
-    numbers = array(code, values)
+def _integers(values: array[int]) -> bytes:
     if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers.tobytes()
+        values = values[:]
+        values.byteswap()
+    return values.tobytes()
 
 
 def _column(code: str, data: bytes) -> array[int]:

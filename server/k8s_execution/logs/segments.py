@@ -21,9 +21,9 @@ from pathlib import Path
 
 from k8s_execution.logs import files
 from k8s_execution.logs.hub import Hub
-from k8s_execution.logs.records import END, GAP, HEAD, SEAL, Columns, Record, decode, encode, gap_note
+from k8s_execution.logs.records import END, GAP, SEAL, Record, encode, gap_note
 from k8s_execution.logs.resume import START, Token
-from k8s_execution.ports.logs import LogBatch, LogStream, LogSummary
+from k8s_execution.ports.logs import LogBatch, LogLines, LogStream, LogSummary
 
 RECENT_BYTES = 512 * 1024
 """How much of a journal's end is kept in memory for live followers."""
@@ -42,33 +42,24 @@ class StreamState:
 
 
 class Recent:
-    """The last frames of a live journal; decoded once, by the first follower who wants them."""
+    """The last batches of a live journal, as they are in the file."""
 
     def __init__(self) -> None:
         """Nothing kept."""
-        self._frames: deque[tuple[int, bytes]] = deque()
+        self._batches: deque[tuple[LogBatch, int]] = deque()
         self._bytes = 0
-        self._decoded: dict[int, LogBatch] = {}
 
-    def add(self, number: int, frame: bytes) -> None:
-        """Keep a frame, and forget the oldest over the bound."""
-        self._frames.append((number, frame))
-        self._bytes += len(frame)
-        while self._bytes > RECENT_BYTES and len(self._frames) > 1:
-            oldest, dropped = self._frames.popleft()
-            self._bytes -= len(dropped)
-            self._decoded.pop(oldest, None)
+    def add(self, batch: LogBatch, size: int) -> None:
+        """Keep a batch whose frame has `size` bytes, and forget the oldest over the bound."""
+        self._batches.append((batch, size))
+        self._bytes += size
+        while self._bytes > RECENT_BYTES and len(self._batches) > 1:
+            self._bytes -= self._batches.popleft()[1]
 
     def get(self, number: int) -> LogBatch | None:
         """The batch of that number, if it is still kept."""
-        if not self._frames or number < self._frames[0][0] or number > self._frames[-1][0]:
-            return None
-        batch = self._decoded.get(number)
-        if batch is None:
-            frame = self._frames[number - self._frames[0][0]][1]
-            record = decode(frame[HEAD.size :], HEAD.unpack_from(frame)[1])
-            batch = self._decoded[number] = record.batch(number)
-        return batch
+        place = number - self._batches[0][0].index if self._batches else -1
+        return self._batches[place][0] if 0 <= place < len(self._batches) else None
 
 
 class Journal:
@@ -97,22 +88,22 @@ class Journal:
         """How far a stream is; a fresh state for an unknown one."""
         return self.streams.get(stream, StreamState())
 
-    def append_lines(self, stream: LogStream, columns: Columns, token: Token) -> None:
+    def append_lines(self, stream: LogStream, lines: LogLines, token: Token) -> None:
         """Append lines (already masked); `token` is where the stream goes on behind them."""
         state = self.state(stream)
-        self._append(Record(0, stream, state.next_sequence, token, columns))
+        self._append(Record(0, stream, state.next_sequence, token, lines))
 
     def append_gap(self, stream: LogStream, reason: str) -> None:
         """Append a gap of an unknown number of lines."""
         state = self.state(stream)
         note = gap_note(state.next_sequence - 1, reason)
-        self._append(Record(GAP, stream, state.next_sequence, state.token, Columns(), note))
+        self._append(Record(GAP, stream, state.next_sequence, state.token, LogLines(), note))
 
     def append_end(self, stream: LogStream) -> None:
         """Append the end of a stream; nothing is appended to it afterwards."""
         state = self.state(stream)
         if not state.ended:
-            self._append(Record(END, stream, state.next_sequence, state.token, Columns()))
+            self._append(Record(END, stream, state.next_sequence, state.token, LogLines()))
 
     def seal(self) -> LogSummary:
         """Totals and digest over all that was appended, the seal frame, all of it forced to the disk; blocks."""
@@ -122,7 +113,7 @@ class Journal:
     def _seal(self) -> LogSummary:
         summary = files.digest(self._fd)
         note = json.dumps(asdict(summary)).encode()
-        frame = encode(Record(SEAL, _NOBODY, 0, Token(), Columns(), note))
+        frame = encode(Record(SEAL, _NOBODY, 0, Token(), LogLines(), note))
         files.append(self._fd, frame, self.index.end)
         os.fsync(self._fd)
         self.index.end += len(frame)
@@ -144,16 +135,16 @@ class Journal:
         frame = encode(record)
         files.append(self._fd, frame, self.index.end)
         begin = self.index.end
-        self.recent.add(len(self.index.offsets), frame)
+        self.recent.add(record.batch(len(self.index.offsets)), len(frame))
         # The end before the offset: a reader's thread that sees the offset may read up to the end.
         self.index.end += len(frame)
         self.index.offsets.append(begin)
         self._account(record)
 
     def _account(self, record: Record) -> None:
-        count = len(record.columns.times)
+        count = len(record.lines)
         self.lines += count
-        self.bytes += record.columns.raw_bytes
+        self.bytes += record.lines.raw_bytes
         state = StreamState(record.first_sequence + count, record.token)
         self.streams[record.stream] = replace(state, ended=True) if record.flags & END else state
 

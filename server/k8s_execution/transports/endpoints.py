@@ -51,6 +51,7 @@ class Door:
     problems: Callable[[Message], Awaitable[tuple[Problem, ...]]]
     in_thread: Callable[..., Awaitable[Any]]
     now: Callable[[], int]
+    log_messages: encode_logs.Messages = field(default_factory=encode_logs.Messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +81,15 @@ class Unary(Generic[Q, A]):
 
 @dataclass(frozen=True, slots=True)
 class ServerStream(Generic[Q, A]):
-    """One request, many answers; `cursor` is None where the stream cannot be resumed but only repeated."""
+    """One request, many answers; `cursor` is None where the stream cannot be resumed but only repeated.
+
+    An answer may come already encoded as `answer` in protobuf's binary form, where making a message costs too much.
+    """
 
     name: str
     request: type[Q]
     answer: type[A]
-    call: Callable[[Door, Q], AsyncIterator[A]]
+    call: Callable[[Door, Q], AsyncIterator[A | bytes]]
     cursor: Cursor | None
     idempotent: bool = field(default=True, init=False)
 
@@ -161,13 +165,13 @@ async def sweep_orphans(door: Door, request: pb.SweepOrphansRequest) -> pb.Sweep
     return pb.SweepOrphansResponse(orphans=map(results.orphan, findings), dry_run=request.dry_run)
 
 
-async def stream_logs(door: Door, request: pb.StreamLogsRequest) -> AsyncIterator[pb.StreamLogsResponse]:
-    """Stream batches of log lines."""
+async def stream_logs(door: Door, request: pb.StreamLogsRequest) -> AsyncIterator[bytes]:
+    """Stream batches of log lines, encoded once for all who follow."""
     wanted = requests.log_filter(request)
     batches = door.use_cases.logs(request.execution_id, request.cursor, follow=request.follow, wanted=wanted)
     async with aclosing(batches):  # type: ignore[type-var]  # the use case is an async generator, declared as iterator
         async for batch, cursor in batches:
-            yield encode_logs.response(request.execution_id, batch, cursor)
+            yield door.log_messages.response(request.execution_id, batch, cursor)
 
 
 async def watch(door: Door, request: pb.WatchRequest) -> AsyncIterator[pb.WatchResponse]:

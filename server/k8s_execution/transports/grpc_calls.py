@@ -171,9 +171,9 @@ def decoded(kind: type[M], raw: bytes) -> M:
         ) from None
 
 
-def encoded(answer: Message) -> bytes:
-    """An answer's bytes."""
-    return answer.SerializeToString()
+def encoded(answer: Message | bytes) -> bytes:
+    """An answer's bytes; it may come as such."""
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 
 def _stopping() -> codes.Stopping:

@@ -13,16 +13,15 @@ from unit.logs.test_segments import STREAM, read, write
 WRITER = """
 import sys
 from pathlib import Path
-from k8s_execution.logs.records import Columns
 from k8s_execution.logs.resume import Token
 from k8s_execution.logs.segments import Journal
-from k8s_execution.ports.logs import LogStream
+from k8s_execution.ports.logs import LogLine, LogLines, LogStream
 stream = LogStream(pod="p", container="c", application="api", attempt=2, shard=1, restart=3)
 journal = Journal(Path(sys.argv[1]))
 number = 0
 while True:
-    lines = [b"%d" % (number + i) for i in range(50)]
-    journal.append_lines(stream, Columns([number] * 50, b"\\n".join(lines)), Token(number, 50, 0, number))
+    lines = LogLines.of(LogLine(number, b"%d" % (number + i)) for i in range(50))
+    journal.append_lines(stream, lines, Token(number, 50, 0, number))
     number += 50
     print(number, flush=True)
 """

@@ -14,18 +14,17 @@ import pytest
 from k8s_execution.logs import files
 from k8s_execution.logs.gaps import GapReason
 from k8s_execution.logs.reader import JournalReader
-from k8s_execution.logs.records import Columns
 from k8s_execution.logs.resume import Token
 from k8s_execution.logs.segments import Journal, JournalStore
-from k8s_execution.ports.logs import LogBatch, LogGap, LogLine, LogReader, LogStream
+from k8s_execution.ports.logs import LogBatch, LogGap, LogLine, LogLines, LogReader, LogStream
 
 STREAM = LogStream(pod="p", container="c", application="api", attempt=2, shard=1, restart=3)
 OTHER = LogStream(pod="p", container="d")
 
 
 def write(journal: Journal, *data: bytes, partial: tuple[int, ...] = (), stream: LogStream = STREAM) -> None:
-    times = [100 + i for i in range(len(data))]
-    journal.append_lines(stream, Columns(times, b"\n".join(data), partial), Token(times[-1], 1, 0, times[-1]))
+    lines = LogLines.of(LogLine(100 + i, line, i in partial) for i, line in enumerate(data))
+    journal.append_lines(stream, lines, Token(99 + len(data), 1, 0, 99 + len(data)))
 
 
 async def read(store: JournalStore, execution_id: str, after: int = -1, *, follow: bool = False) -> list[LogBatch]:
@@ -39,11 +38,11 @@ async def test_batches_are_read_back_as_written(store: JournalStore) -> None:
     journal.append_gap(STREAM, GapReason.ROTATED)
     write(journal, b"z")
     journal.append_end(STREAM)
-    lines = (LogLine(100, b"a\x00\r"), LogLine(101, b""), LogLine(102, b"\xff", partial=True))
+    lines = LogLines.of([LogLine(100, b"a\x00\r"), LogLine(101, b""), LogLine(102, b"\xff", partial=True)])
     expected = [
         LogBatch(0, STREAM, 0, lines),
         LogBatch(1, STREAM, 3, gap=LogGap(3, 2, "LOG_ROTATED")),
-        LogBatch(2, STREAM, 3, (LogLine(100, b"z"),)),
+        LogBatch(2, STREAM, 3, LogLines.of([LogLine(100, b"z")])),
         LogBatch(3, STREAM, 4, end=True),
     ]
     assert await read(store, "x1") == expected
@@ -73,7 +72,7 @@ async def test_a_torn_last_frame_is_cut_off(store: JournalStore, tmp_path: Path,
     journal.close()
     size = (tmp_path / "x1" / "journal").stat().st_size
     os.truncate(tmp_path / "x1" / "journal", size - 1 if kept < 0 else end + kept)
-    assert [b.lines[0].data for b in await read(store, "x1")] == [b"whole"]
+    assert [line.data for b in await read(store, "x1") for line in b.lines] == [b"whole"]
     journal = await store.open("x1")
     assert (journal.index.end, journal.state(STREAM).next_sequence) == (end, 1)
     write(journal, b"again")
@@ -91,7 +90,7 @@ async def test_a_damaged_last_frame_is_cut_off(store: JournalStore, tmp_path: Pa
     data[-1] ^= 1
     path.write_bytes(data)
     await store.open("x1")
-    assert [b.lines[0].data for b in await read(store, "x1")] == [b"whole"]
+    assert [line.data for b in await read(store, "x1") for line in b.lines] == [b"whole"]
     await store.close("x1")
 
 
@@ -168,7 +167,7 @@ async def test_a_full_disk_leaves_whole_frames_only(store: JournalStore, tmp_pat
     assert (journal.index.end, journal.state(STREAM).next_sequence) == (end, 1)
     write(journal, b"fits again")
     journal.close()
-    assert [b.lines[0].data for b in await read(store, "x1")] == [b"fits", b"fits again"]
+    assert [line.data for b in await read(store, "x1") for line in b.lines] == [b"fits", b"fits again"]
 
 
 @pytest.mark.parametrize("bad", ["../x", "", "a/b", ".", "x\n", "x\x00"])

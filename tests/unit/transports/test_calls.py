@@ -16,7 +16,7 @@ from k8s_execution.domain.plan import Policy, StepKind
 from k8s_execution.domain.testcase import TestCase, TestStatus
 from k8s_execution.domain.verdict import Verdict
 from k8s_execution.engine.sweep import Finding, OrphanReason, SweepAction
-from k8s_execution.ports.logs import LogBatch, LogGap, LogLine, LogStream
+from k8s_execution.ports.logs import LogBatch, LogGap, LogLine, LogLines, LogStream
 from k8s_execution.ports.store import ArtifactEntry, StepResult
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_pb2, results_pb2
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_service_pb2 as pb
@@ -155,8 +155,8 @@ async def test_logs_are_streamed_filtered_and_resumed(stub: Stub, world: World) 
     world.store.put(build.execution())
     step, api = LogStream("unit-1", "step", step="unit", shard=1), LogStream("api-1", "application", application="api")
     world.journal.batches[build.ID] = [
-        LogBatch(0, step, 0, (LogLine(1_500_000_001, b"one"), LogLine(2, b"\xff", partial=True))),
-        LogBatch(1, api, 0, (LogLine(3, b"served"),)),
+        LogBatch(0, step, 0, LogLines.of([LogLine(1_500_000_001, b"one"), LogLine(2, b"\xff", partial=True)])),
+        LogBatch(1, api, 0, LogLines.of([LogLine(3, b"served")])),
         LogBatch(2, step, 2, gap=LogGap(2, 4, "ROTATED: the log was rotated"), end=True),
     ]
     request = pb.StreamLogsRequest(execution_id=build.ID)

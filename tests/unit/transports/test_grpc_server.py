@@ -17,7 +17,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from k8s_execution.ports.logs import LogBatch, LogLine, LogStream
+from k8s_execution.ports.logs import LogBatch, LogLine, LogLines, LogStream
 from k8s_execution.transports.grpc_server import AddressUnusable, GrpcServer, ServerLimits
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_service_pb2 as pb
 from support import build
@@ -204,8 +204,8 @@ async def test_the_callers_deadline_ends_its_wait(running: Running, world: World
 async def test_a_reader_that_stops_reading_costs_itself_only(world: World) -> None:
     """What it leaves unread stays bounded, its stream is ended, and others read on."""
     world.store.put(build.execution())
-    stream, line = LogStream("pod", "step"), LogLine(build.START * 1000, b"x" * 1000)
-    world.journal.batches[build.ID] = [LogBatch(i, stream, i * 60, (line,) * 60) for i in range(1_000)]
+    stream, lines = LogStream("pod", "step"), LogLines.of([LogLine(build.START * 1000, b"x" * 1000)] * 60)
+    world.journal.batches[build.ID] = [LogBatch(i, stream, i * 60, lines) for i in range(1_000)]
     async with served(world.use_cases(), limits=ServerLimits(write_timeout=0.3)) as (_, channel):
         stub = stub_of(channel)
         stuck = stub.StreamLogs(pb.StreamLogsRequest(execution_id=build.ID, follow=True))
@@ -223,8 +223,8 @@ async def test_a_client_that_leaves_while_it_is_written_to_is_no_error(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.store.put(build.execution())
-    stream, line = LogStream("pod", "step"), LogLine(build.START * 1000, b"x" * 1000)
-    world.journal.batches[build.ID] = [LogBatch(i, stream, i * 60, (line,) * 60) for i in range(1_000)]
+    stream, lines = LogStream("pod", "step"), LogLines.of([LogLine(build.START * 1000, b"x" * 1000)] * 60)
+    world.journal.batches[build.ID] = [LogBatch(i, stream, i * 60, lines) for i in range(1_000)]
     async with served(world.use_cases()) as (_, channel):
         stuck = stub_of(channel).StreamLogs(pb.StreamLogsRequest(execution_id=build.ID, follow=True))
         await stuck.read()

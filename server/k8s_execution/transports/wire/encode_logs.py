@@ -1,38 +1,63 @@
-"""Log batches as callers read them. Pure, and the hot path: well under a microsecond a line.
+"""Log batches as callers read them, in protobuf's binary form, made once for all who follow. The hot path.
 
-Submessages are filled in place: building `LogLine` objects apart and copying them in costs half as much again.
+Messages are not built: `log_lines` writes the lines, protobuf the little around them. Fields stand in the order of
+their numbers, so that the bytes are protobuf's own.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from k8s_execution.ports.logs import LogBatch, LogStream
+from k8s_execution.transports.wire import log_lines
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import logs_pb2 as pb
 from k8s_execution_client._gen.maestro.k8s.execution.v1.execution_service_pb2 import StreamLogsResponse
 
-NANO = 1_000_000_000
+SHARED_BYTES = 1024 * 1024
+"""How much of what was encoded last is kept for other followers of the same execution."""
+
+_BATCH = log_lines.varint(StreamLogsResponse.DESCRIPTOR.fields_by_name["batch"].number << 3 | 2)
 
 
-def response(execution_id: str, batch: LogBatch, cursor: str) -> StreamLogsResponse:
-    """One batch with its cursor; bytes that are no UTF-8 become U+FFFD."""
-    answer = StreamLogsResponse()
-    message = answer.batch
-    message.execution_id = execution_id
-    message.stream.CopyFrom(stream(batch.stream))
-    message.first_sequence = batch.first_sequence
-    message.cursor = cursor
-    message.end = batch.end
-    add = message.lines.add
-    for line in batch.lines:
-        added = add(text=line.data.decode("utf-8", "replace"), partial=line.partial)
-        time = added.time
-        time.seconds, time.nanos = divmod(line.time, NANO)
-    if batch.gap is not None:
-        gap = batch.gap
-        message.gap.CopyFrom(pb.LogGap(from_sequence=gap.from_sequence, to_sequence=gap.to_sequence, reason=gap.reason))
-    return answer
+class Messages:
+    """Encodes batches; those just encoded are kept, because live followers want the same ones at the same time."""
+
+    def __init__(self, bound: int = SHARED_BYTES) -> None:
+        """Keep `bound` bytes; nothing kept yet."""
+        self._bound = bound
+        self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._bytes = 0
+
+    def response(self, execution_id: str, batch: LogBatch, cursor: str) -> bytes:
+        """A StreamLogsResponse in binary form. A cursor names one batch of one execution for ever, so it is the key."""
+        key = (execution_id, cursor)
+        made = self._kept.get(key)
+        if made is None:
+            made = self._kept[key] = response(execution_id, batch, cursor)
+            self._bytes += len(made)
+            while self._bytes > self._bound:
+                self._bytes -= len(self._kept.popitem(last=False)[1])
+        return made
 
 
-def stream(source: LogStream) -> pb.LogStream:
+def response(execution_id: str, batch: LogBatch, cursor: str) -> bytes:
+    """One batch with its cursor, as a StreamLogsResponse in binary form; bytes that are no UTF-8 become U+FFFD."""
+    before = pb.LogBatch(
+        execution_id=execution_id, stream=_stream(batch.stream), first_sequence=batch.first_sequence
+    ).SerializeToString()
+    behind = pb.LogBatch(cursor=cursor, gap=_gap(batch), end=batch.end).SerializeToString()
+    lines = log_lines.encoded(batch.lines)
+    return b"".join((_BATCH, log_lines.varint(len(before) + len(lines) + len(behind)), before, lines, behind))
+
+
+def _gap(batch: LogBatch) -> pb.LogGap | None:
+    gap = batch.gap
+    if gap is None:
+        return None
+    return pb.LogGap(from_sequence=gap.from_sequence, to_sequence=gap.to_sequence, reason=gap.reason)
+
+
+def _stream(source: LogStream) -> pb.LogStream:
     """Which container's log it is."""
     return pb.LogStream(
         pod=source.pod,

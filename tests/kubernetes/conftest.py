@@ -14,6 +14,8 @@ import pytest
 
 from support.kubeapi import Kube
 
+FRESH = 120.0
+"""Seconds for a new namespace to become usable: controllers may just be finding a restarted API server again."""
 VARIABLE = "K8S_EXECUTION_TEST_KUBECONFIG"
 
 collect_ignore = [] if os.environ.get(VARIABLE) else ["test_network_policies.py"]
@@ -64,7 +66,7 @@ async def namespace(kube: Kube) -> AsyncIterator[str]:
     """A fresh namespace in which pods can be created; deleted afterwards, without waiting."""
     name = f"suite-{uuid4().hex[:10]}"
     await kube.created({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    await kube.until("serviceaccounts", name, "default", lambda _: True)
+    await kube.until("serviceaccounts", name, "default", lambda _: True, FRESH)
     yield name
     await kube.delete("namespaces", "", name)
 

@@ -129,3 +129,56 @@ async def test_a_pod_that_fits_no_node_says_so(kube: Kube, namespace: str) -> No
     selector = f"involvedObject.uid={made['metadata']['uid']},reason=FailedScheduling"
     async with kube.watch("events", namespace, fieldSelector=selector) as watch:
         assert "nodes are available" in (await watch.next())["object"]["message"]
+
+
+async def test_a_dry_run_is_refused_by_quota_and_pod_security_with_the_same_words(kube: Kube, namespace: str) -> None:
+    await ready_quota(kube, namespace, requests_cpu="1", pods="5")
+    label = {"pod-security.kubernetes.io/enforce": "restricted"}
+    await kube.patch("namespaces", "", namespace, {"metadata": {"labels": label}})
+    big, root = with_requests(namespace, "big", "2", "64Mi"), with_requests(namespace, "root", "10m", "64Mi")
+    root["spec"]["hostNetwork"] = True
+    for wrong in (big, root):
+        dry, wet = [await kube.create(wrong, **more) for more in ({"dryRun": "All"}, {})]
+        assert (dry.status, dry.reason, dry.message) == (wet.status, wet.reason, wet.message)
+        assert dry.status == 403
+    assert (await kube.create(with_requests(namespace, "fits", "900m", "64Mi"), dryRun="All")).status == 201
+    found = await kube.get("resourcequotas", namespace, "q")
+    assert found.body["status"]["used"] == {"pods": "0", "requests.cpu": "0"}
+
+
+async def test_a_template_that_pod_security_would_refuse_is_accepted_with_a_warning(kube: Kube, namespace: str) -> None:
+    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+    await kube.patch("namespaces", "", namespace, {"metadata": {"labels": labels}})
+    made = deployment(namespace, "true", replicas=0)
+    made["spec"]["template"]["spec"]["hostNetwork"] = True
+    reply = await kube.create(made)
+    assert reply.status == 201
+    assert reply.headers["Warning"].startswith('299 - "would violate PodSecurity \\"restricted:latest\\": ')
+    assert "host namespaces (hostNetwork=true)" in reply.headers["Warning"]
+
+
+async def test_the_baseline_level_allows_root_and_refuses_privileges(kube: Kube, namespace: str) -> None:
+    label = {"pod-security.kubernetes.io/enforce": "baseline"}
+    await kube.patch("namespaces", "", namespace, {"metadata": {"labels": label}})
+    made = pod(namespace, "true", nodeSelector={"no": "such-node"})
+    made["spec"]["containers"][0]["securityContext"] = {"runAsUser": 0}
+    assert (await kube.create(made)).status == 201
+    made["metadata"]["name"] = "privileged"
+    made["spec"]["containers"][0]["securityContext"] = {"privileged": True}
+    reply = await kube.create(made)
+    assert reply.message == (
+        'pods "privileged" is forbidden: violates PodSecurity "baseline:latest": privileged '
+        '(container "main" must not set securityContext.privileged=true)'
+    )
+
+
+async def test_a_limit_range_sets_a_minimum_and_a_ratio(kube: Kube, namespace: str) -> None:
+    limit = {"type": "Container", "min": {"cpu": "100m"}, "maxLimitRequestRatio": {"memory": "2"}}
+    await kube.created({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "l", "namespace": namespace},
+                        "spec": {"limits": [limit]}})  # fmt: skip
+    made = with_requests(namespace, "p", "50m", "64Mi")
+    made["spec"]["containers"][0]["resources"]["limits"] = {"cpu": "50m", "memory": "256Mi"}
+    reply = await kube.create(made)
+    assert (reply.status, reply.reason) == (403, "Forbidden")
+    assert "minimum cpu usage per Container is 100m, but request is 50m" in reply.message
+    assert "memory max limit to request ratio per Container is 2, but provided ratio is 4.000000" in reply.message

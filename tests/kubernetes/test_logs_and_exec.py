@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
 import tarfile
 
 import pytest
 
-from support.kubeapi import Kube
+from support.kubeapi import PATIENCE, Kube
 from support.kubeobjects import phase, pod
 
 STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(Z|[+-]\d\d:\d\d) ")
@@ -122,3 +123,42 @@ async def test_exec_of_a_command_that_is_not_there_is_a_failure(kube: Kube, name
     await running(kube, namespace)
     result = await kube.exec(namespace, "p", ["no-such-command"])
     assert result.status["status"] == "Failure"
+
+
+async def test_a_long_line_is_one_line_with_one_time(kube: Kube, namespace: str) -> None:
+    await finished(kube, namespace, "head -c 40000 /dev/zero | tr '\\0' x; echo; echo end")
+    [long, end] = (await kube.log(namespace, "p", timestamps="true")).body.splitlines()
+    assert STAMP.sub("", long) == "x" * 40_000
+    assert STAMP.sub("", end) == "end"
+
+
+async def test_since_seconds_counts_back_from_now(kube: Kube, namespace: str) -> None:
+    await finished(kube, namespace, "echo all")
+    assert (await kube.log(namespace, "p", sinceSeconds=3600)).body == "all\n"
+
+
+async def test_a_log_beyond_its_size_begins_later(kube: Kube, namespace: str) -> None:
+    # 36 MB with the usual 10 MiB a file: however a node keeps its files, the API reads the newest
+    script = "seq -f 'line %.0f of many that fill the file' 1 900000; sleep 600"
+    await running(kube, namespace, script)
+    async with asyncio.timeout(PATIENCE * 2):
+        while (await kube.log(namespace, "p", limitBytes=7)).body in {"line 1 ", ""}:  # noqa: ASYNC110 - nothing else tells
+            await asyncio.sleep(0.5)
+
+
+async def test_a_follow_from_a_tail_goes_on_with_what_comes(kube: Kube, namespace: str) -> None:
+    await running(kube, namespace, "echo a; echo b; until [ -e /tmp/go ]; do sleep 0.1; done; echo c")
+    address = f"{kube.url}/api/v1/namespaces/{namespace}/pods/p/log"
+    async with kube.session.get(address, params={"follow": "true", "tailLines": "1"}) as log:
+        assert await log.content.readline() == b"b\n"
+        assert (await kube.exec(namespace, "p", ["touch", "/tmp/go"])).exit_code == 0
+        assert await log.content.read() == b"c\n"
+
+
+async def test_an_exec_has_the_environment_and_the_folder_of_its_container(kube: Kube, namespace: str) -> None:
+    made = pod(namespace, "sleep", "600")
+    made["spec"]["containers"][0] |= {"env": [{"name": "A", "value": "b"}], "workingDir": "/tmp"}
+    await kube.created(made)
+    await kube.until("pods", namespace, "p", phase("Running"))
+    result = await kube.exec(namespace, "p", ["sh", "-c", "echo $A $PWD $(id -u)"])
+    assert result.stdout == b"b /tmp 1000\n"

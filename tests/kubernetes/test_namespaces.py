@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import uuid4
 
-from support.kubeapi import Kube
+from support.kubeapi import PATIENCE, Kube
 from support.kubeobjects import configmap, has_condition, job, phase, pod, quota
 
 
@@ -104,3 +105,25 @@ async def test_a_quota_gets_its_status_after_its_creation(kube: Kube, namespace:
     assert not made["status"].get("hard")
     found = await kube.until("resourcequotas", namespace, "q", lambda o: o["status"].get("hard"))
     assert found["status"] == {"hard": {"pods": "2"}, "used": {"pods": "0"}}
+
+
+async def test_a_pod_in_a_namespace_just_made_is_accepted_or_refused_for_one_reason(kube: Kube) -> None:
+    name = f"suite-{uuid4().hex[:10]}"
+    await kube.created({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while (reply := await kube.create(pod(name, "true"))).status != 201:
+                assert (reply.status, reply.reason) == (403, "Forbidden")
+                assert f'error looking up service account {name}/default: serviceaccount "default" not found' in (
+                    reply.message
+                )
+    finally:
+        await kube.delete("namespaces", "", name)
+
+
+async def test_a_pod_under_a_quota_just_made_is_accepted_or_refused_for_one_reason(kube: Kube, namespace: str) -> None:
+    await kube.created(quota(namespace, pods="5"))
+    async with asyncio.timeout(PATIENCE):
+        while (reply := await kube.create(pod(namespace, "true"))).status != 201:
+            assert (reply.status, reply.reason) == (403, "Forbidden")
+            assert "status unknown for quota: q, resources: pods" in reply.message

@@ -153,3 +153,31 @@ async def test_events_are_found_by_the_uid_of_what_they_are_about(kube: Kube, na
     found = await kube.items("events", namespace, fieldSelector=f"involvedObject.uid={made['metadata']['uid']}")
     assert {"Scheduled", "Started"} <= {e["reason"] for e in found}
     assert all(e["involvedObject"]["uid"] == made["metadata"]["uid"] for e in found)
+
+
+FETCH = """
+import sys, time, urllib.request
+for name in sys.argv[1:]:
+    while True:
+        try:
+            print(urllib.request.urlopen(f"http://{name}/page", timeout=3).read().decode(), flush=True)
+            break
+        except OSError:
+            time.sleep(0.2)
+"""
+
+
+async def test_a_service_is_reached_by_each_of_its_names(kube: Kube, namespace: str) -> None:
+    serve = "mkdir /tmp/www && printf served >/tmp/www/page && exec python3 -m http.server -d /tmp/www 8080"
+    probe = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
+    await kube.created({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": namespace},
+                        "spec": {"selector": {"app": "d"}, "ports": [{"port": 80, "targetPort": 8080}]}})  # fmt: skip
+    made = deployment(namespace, "sh", "-c", serve, readinessProbe=probe, image="python:3-slim")
+    await kube.created(made)
+    await kube.until("deployments", namespace, "d", has_condition("Available"))
+    names = ["s", f"s.{namespace}", f"s.{namespace}.svc", f"s.{namespace}.svc.cluster.local"]
+    client = pod(namespace, "python3", "-c", FETCH, *names)
+    client["spec"]["containers"][0]["image"] = "python:3-slim"
+    await kube.created(client)
+    await kube.until("pods", namespace, "p", phase("Succeeded"))
+    assert (await kube.log(namespace, "p")).body == "served\n" * 4

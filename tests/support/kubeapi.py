@@ -25,7 +25,7 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
-PATIENCE = 30.0  # seconds that a condition may take before a test gives up
+PATIENCE = 90.0  # seconds that a condition may take before a test gives up
 
 _GROUPS = {
     "deployments": "apps/v1", "replicasets": "apps/v1", "statefulsets": "apps/v1", "jobs": "batch/v1",

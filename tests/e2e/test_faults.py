@@ -156,21 +156,15 @@ async def test_what_a_new_namespace_needs_comes_late(service: Service, kube: Kub
     await oracle.check(service, execution_id, "PASSED")
 
 
-async def test_a_log_that_rotates_faster_than_it_is_read_is_whole_or_says_that_it_is_not(
-    service: Service, kube: Kube
-) -> None:
-    """Files of 64 KiB and 3 MB written at once: the agent's file gives what a read finds missing, line for line.
-
-    What a node drops in the middle of a follow nobody can put back in its place: then a gap says so, the evidence is
-    not complete, and the lines that are there are true, in order and there once.
-    """
+async def test_a_log_that_rotates_faster_than_it_is_read_is_whole(service: Service, kube: Kube) -> None:
+    """Files of 64 KiB and 3 MB written at once: what the log has lost comes from the agent's file, line for line."""
     await cluster.script(kube, cluster.fault("LogRotation", max_bytes=64 << 10, max_files=2))
     execution_id = await service.execute(plans.plan(plans.shell("loud", "seq -f 'loud line number %.0f' 120000")))
     final = await oracle.check(service, execution_id, "PASSED")
-    numbers = [int(line.rpartition(" ")[2]) for line in await reading.step_lines(service, execution_id)]
-    assert numbers == sorted(set(numbers))
-    assert final.evidence.complete == (numbers == list(range(1, 120_001))), (final.evidence.gaps, len(numbers))
-    assert all(gap.startswith("LOG_ROTATED: suite-loud") for gap in final.evidence.gaps)
+    lines = await reading.step_lines(service, execution_id)
+    numbers = [int(line.rpartition(" ")[2]) for line in lines]
+    assert numbers == list(range(1, 120_001)), (final.evidence.gaps, len(numbers))
+    assert final.evidence.complete, final.evidence.gaps
 
 
 async def test_an_evicted_step_is_the_infrastructures_failure(service: Service, kube: Kube) -> None:

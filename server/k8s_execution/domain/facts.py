@@ -60,6 +60,7 @@ class ContainerFact:
     last_reason: str = ""
     last_exit_code: int | None = None
     last_container_id: str = ""
+    last_finished_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,6 +218,7 @@ def _container(status: Raw, images: Mapping[str, str], kind: ContainerKind) -> C
         last_reason=_text(last, "reason"),
         last_exit_code=_integer(last, "exitCode") if last else None,
         last_container_id=_text(last, "containerID"),
+        last_finished_at=_time(last, "finishedAt"),
     )
 
 

@@ -2,8 +2,7 @@
 
 The agent merges a step's two streams, so file and log are equal byte for byte (docs/agent.md, Output): the file from
 the offset of what is stored is exactly what follows it. That is checked before it is believed, by the bytes before
-the offset. The file has no times: its lines get that of the line before. It must not run anything in pods: the
-reading function is given.
+the offset. It must not run anything in pods: the reading function is given; nor put the two together (`merge`).
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from enum import Enum, auto
 
 from k8s_execution.logs.framing import Fragment, Piece
 from k8s_execution.ports.cluster import ExecFailed, LogGone, Unreachable
@@ -28,8 +28,19 @@ class NotTheSame(Exception):
     """The file is not what the log was."""
 
 
-class NotTheBeginning(Exception):
-    """The log begins later than the file: the node rotated its beginning away before it was read."""
+class Place(Enum):
+    """What the file has at an offset up to which lines are stored or read."""
+
+    END = auto()
+    """The same bytes before it and nothing behind: the output's present end."""
+    INSIDE = auto()
+    """The same bytes before it, and more behind."""
+    OTHER = auto()
+    """Other bytes, or the offset is not where the lines end."""
+    SHORT = auto()
+    """The same bytes as far as it goes, which is not so far."""
+    UNKNOWN = auto()
+    """It cannot be read."""
 
 
 class StepFile:
@@ -44,25 +55,30 @@ class StepFile:
         """What follows the offset, in the log's form (`stamped`)."""
         return stamped(self._read, offset, self.last if offset else b"", time)
 
-    async def begins_with(self, first: bytes) -> bool:
-        """Whether the file begins so, as far as it goes; True where it cannot be read."""
-        try:
-            found = await self._some(0, len(first))
-        except LogGone:
-            return True
-        return found is None or first.startswith(found)
+    def behind(self, offset: int) -> AsyncGenerator[bytes, None]:
+        """The bytes behind the offset; NotTheSame unless the last bytes stored stand before it."""
+        before = self.last if offset else b""
+        return _behind(self._read(offset - len(before)), before)
 
-    async def ends_at(self, offset: int) -> bool:
-        """Whether the file ends there with the last bytes stored; True where it cannot be read.
+    async def place(self, offset: int, last: bytes | None = None) -> Place:
+        """Whether the file has `last` (else the last bytes stored) before the offset, and what comes then.
 
         Behind what the file holds there is nothing to compare, but the agent counted the bytes that were printed.
         """
-        before = self.last if offset else b""
+        before = (self.last if last is None else last) if offset else b""
         try:
             found = await self._some(offset - len(before), len(before) + 1)
         except LogGone as gone:
-            return gone.printed is None or offset >= gone.printed
-        return found is None or found == before
+            if gone.printed is None:
+                return Place.UNKNOWN
+            return Place.OTHER if offset < gone.printed else Place.END
+        if found is None:
+            return Place.UNKNOWN
+        if len(found) > len(before):
+            return Place.INSIDE if found.startswith(before) else Place.OTHER
+        if found == before:
+            return Place.END
+        return Place.SHORT if before.startswith(found) else Place.OTHER
 
     async def _some(self, offset: int, size: int) -> bytes | None:
         """The first `size` bytes from an offset, or all there are; None where they cannot be had; LogGone."""
@@ -100,6 +116,11 @@ def raw_bytes(pieces: Sequence[Piece], *, last: bool = False) -> bytes:
 def first_time(pieces: Sequence[Piece]) -> int:
     """The time of the first line, in ns."""
     return pieces[0].time if isinstance(pieces[0], Fragment) else pieces[0].times[0]
+
+
+def last_time(pieces: Sequence[Piece]) -> int:
+    """The time of the last line, in ns."""
+    return pieces[-1].time if isinstance(pieces[-1], Fragment) else pieces[-1].times[-1]
 
 
 async def stamped(read: ReadFrom, offset: int, before: bytes, time: int) -> AsyncGenerator[bytes, None]:

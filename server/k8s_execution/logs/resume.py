@@ -106,7 +106,6 @@ class Resume:
         if not self._accept_loss:
             raise OverlapMissing
         self.lost, self.searching = True, False
-        self.token = replace(self.token, raw=-1)
 
     def _fragment(self, piece: Fragment) -> Fragment | None:
         if self.searching:

@@ -4,22 +4,26 @@ A read that ends is no proof that the container ended: rotation, proxies and the
 The log is at its end when the container is known to be terminated and a later read of all there is brings nothing
 new. Anything else is read again behind the last stored line (`resume`), at a bounded rate. A read that does not hold
 that line shows a rotation, or the log of the container's next run; facts decide which, and lines are stored only
-then. What a rotation took is read from the step's output file (`fill`), or is a gap. It must not decide what to
-follow (`targets`) and survives no fault of its own: `collector` contains it.
+then. Lines that may come after a hole are held back until they are proven by the step's output file, or put in their
+place among what was lost (`proving`); where there is no file a loss is a gap. It must not decide what to follow
+(`targets`) and survives no fault of its own: `collector` contains it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from dataclasses import replace
 from enum import Enum, auto
 
 from k8s_execution.domain.redaction import Masker
 from k8s_execution.logs.batching import Batcher, CapReached
-from k8s_execution.logs.fill import NotTheBeginning, NotTheSame, ReadFrom, StepFile, first_time, raw_bytes
+from k8s_execution.logs.fill import NotTheSame, Place, ReadFrom, StepFile, first_time, last_time, raw_bytes
 from k8s_execution.logs.framing import Framer, Piece
 from k8s_execution.logs.gaps import GapReason
+from k8s_execution.logs.lag import Lag
+from k8s_execution.logs.proving import TRIES, OnlyTheFile, Proving
 from k8s_execution.logs.resume import OverlapMissing, Resume, Token
 from k8s_execution.logs.run import Run
 from k8s_execution.logs.targets import Source, Target
@@ -35,8 +39,11 @@ BACKLOG = 16 * 1024
 LONG_LOG = 1024 * 1024
 """Bytes from which on a node may have rotated a log while it was followed."""
 
-FILE_TRIES = 5
-"""Failed looks into the output file of a terminated step after which its rest is given up."""
+HOLD = 0.25
+"""Seconds that lines are held back while nothing more comes."""
+
+LATER_US = 1_000_000
+"""A line this much after a run's end, which is known to the second, is a later run's."""
 
 SLICE = 32 * 1024
 """Bytes worked on in one step of the event loop (about 1 ms)."""
@@ -51,7 +58,7 @@ class _Outcome(Enum):
     NOT_READY = auto()
     GONE = auto()
     NO_OVERLAP = auto()
-    NO_BEGINNING = auto()
+    ONLY_FILE = auto()
     NOT_THE_SAME = auto()
 
 
@@ -69,20 +76,20 @@ class Tail:
     ) -> None:
         """Go on behind `token`; `batcher` writes what is new; `file` is what fills a gap, where there is one."""
         self._logs = logs
-        self._file = StepFile(file) if file is not None else None
         self._from_file = False
-        self._first_time = 0
         self._begun = not token.empty  # whether the log's beginning is stored, or was looked at
-        self._doubtful = False  # whether a part of the log may have been rotated away unseen
         self._run = run
         self._masker = masker
         self._batcher = batcher
+        self._proving = Proving(batcher, token, StepFile(file) if file is not None else None, self._look)
         self._resume = Resume(token)
         self._framer = Framer(masker.cut, masker.longest)
+        self._lag = Lag()
         self._reads = 0
         self._accept_loss = False
         self._failures = 0
         self._fresh = False  # whether the present read brought anything new
+        self._clean = False  # whether the last read that was answered ended by itself, and none has failed since
 
     async def run(self) -> None:
         """Follow to the end; OSError where the disk refuses, then start again from the journal."""
@@ -104,37 +111,42 @@ class Tail:
         outcome = await self._read(target, follow=not proving)
         if self._fresh:
             self._failures = 0
+        if outcome in {_Outcome.CUT, _Outcome.SILENT}:
+            self._clean = False
+        elif outcome is _Outcome.ENDED:
+            self._clean = True
         match outcome:
             case _Outcome.ENDED if proving and (not self._fresh or not target.terminated):
-                self._store(self._framer.finish())
-                await self._prove_end(target)
-                return True
+                await self._store(self._framer.finish())
+                return await self._prove_end(target)
             case _Outcome.ENDED if proving:
                 pass  # it brought something, so it proves nothing: look once more
             case _Outcome.SILENT if not proving:
                 pass
             case _Outcome.NO_OVERLAP:
-                await self._doubt(target)
-            case _Outcome.NO_BEGINNING:
+                return await self._doubt(target)
+            case _Outcome.ONLY_FILE:
                 self._from_file = True
             case _Outcome.NOT_THE_SAME:
-                self._file, self._from_file, self._accept_loss = None, False, True
+                self._proving.file, self._from_file, self._accept_loss = None, False, True
             case _Outcome.GONE:
                 return self._lost()
             case _ if self._from_file:
                 return await self._look_again(outcome, target)
             case _Outcome.NOT_READY if finishing and not target.terminated:
-                return self._resume.token.empty or self._lost()
+                return self._proving.stored.empty or self._lost()
             case _:
                 await self._pause()
         return False
 
     async def _read(self, target: Target, *, follow: bool) -> _Outcome:
-        token = self._resume.token
+        self._proving.drop()
+        token = self._proving.stored
         follow = follow and not self._from_file
         self._fresh = False
         self._framer = Framer(self._masker.cut, self._masker.longest)
         self._resume = Resume(token, accept_loss=self._accept_loss, overlaps=not self._from_file)
+        self._lag = Lag()
         self._reads += 1
         limit = asyncio.timeout(self._patience(follow))
         try:
@@ -149,8 +161,8 @@ class Tail:
             return _Outcome.NOT_READY
         except LogGone:
             return _Outcome.GONE
-        except NotTheBeginning:
-            return _Outcome.NO_BEGINNING
+        except OnlyTheFile:
+            return _Outcome.ONLY_FILE
         except NotTheSame:
             return _Outcome.NOT_THE_SAME
         except (Unreachable, ExecFailed):
@@ -160,8 +172,8 @@ class Tail:
         return _Outcome.ENDED
 
     def _open(self, target: Target, token: Token, follow: bool) -> AsyncIterable[bytes]:
-        if self._from_file and self._file is not None:
-            return self._file.rest(token.raw, token.time or self._first_time)
+        if self._from_file and self._proving.file is not None:
+            return self._proving.file.rest(token.raw, token.time)
         request = LogRequest(
             namespace=target.namespace,
             pod=target.stream.pod,
@@ -176,70 +188,103 @@ class Tail:
         """After a look into the output file that brought no end; whether the file cannot be had any more."""
         if outcome is not _Outcome.ENDED:
             self._failures += 1
-        if target.terminated and self._failures >= FILE_TRIES:
+        if target.terminated and self._failures >= TRIES:
             self._batcher.gap(GapReason.ROTATED)
             return True
-        await self._changed(self._run.pace.look)
+        await self._look()
         return False
 
     async def _consume(self, chunks: AsyncIterable[bytes], limit: asyncio.Timeout, follow: bool) -> None:
         loop = asyncio.get_running_loop()
+        reading = aiter(chunks)
         try:
-            async for chunk in chunks:
+            asked = None  # until the first chunk what takes time is the request
+            while (chunk := await self._next(reading)) is not None:
+                waited = 0.0 if asked is None else loop.time() - asked
                 limit.reschedule(loop.time() + self._patience(follow))
-                await self._take(chunk)
+                await self._take(chunk, waited)
+                asked = loop.time()
+            await self._settle()
         finally:
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
         if not follow:
             self._resume.end_of_log()
             self._note_loss()
+            if self._proving.hole:
+                raise OnlyTheFile
 
-    async def _take(self, chunk: bytes) -> None:
+    async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
+        """The next chunk, None at the end; what is held back does not wait for it for long."""
+        if not self._proving.holding:
+            return await anext(chunks, None)
+        waiting = asyncio.ensure_future(_one(chunks))
+        try:
+            await asyncio.wait({waiting}, timeout=HOLD)
+            if not waiting.done():
+                await self._settle()
+            return await waiting
+        finally:
+            if not waiting.done():
+                waiting.cancel()
+                await asyncio.wait({waiting})
+
+    async def _take(self, chunk: bytes, waited: float) -> None:
         """Frame and store a chunk, letting others run between its slices."""
         for at in range(0, len(chunk), SLICE):
             if at:
                 await asyncio.sleep(0)
-            pieces = self._framer.feed(chunk[at : at + SLICE])
-            if pieces and not self._begun:
-                await self._prove_beginning(pieces)
-            self._store(pieces)
+            data = chunk[at : at + SLICE]
+            pieces = self._framer.feed(data)
+            if not pieces:
+                continue
+            now = asyncio.get_running_loop().time()
+            self._lag.arrived(now, 0.0 if at else waited, len(data), last_time(pieces))
+            if not self._begun:
+                self._doubt_beginning(pieces)
+            await self._store(pieces)
 
-    async def _prove_beginning(self, pieces: list[Piece]) -> None:
-        """Whether the first read began where the step did, or the node had rotated the log before; by its file.
+    def _doubt_beginning(self, pieces: list[Piece]) -> None:
+        """Whether the node may have rotated the log before its first read: then its beginning must be proven.
 
         Looked at only where it can be: the step had ended, or had run or printed for a while, before its first read.
         """
         self._begun = True
         target, time = self._run.target, first_time(pieces)
         late = target.started_at is None or time > (target.started_at + PROMPT_US) * 1000
-        first = raw_bytes(pieces)
-        if self._file is None or self._from_file or not (target.terminated or late or len(first) >= BACKLOG):
-            return
-        self._doubtful = True
-        if not await self._file.begins_with(first):
-            self._first_time = time
-            raise NotTheBeginning
+        if self._proving.possible and (target.terminated or late or len(raw_bytes(pieces)) >= BACKLOG):
+            self._proving.suspect = self._proving.doubtful = True
 
-    async def _prove_end(self, target: Target) -> None:
-        """A long log, or a doubtful one, must be as long as the step's file; if not, something was lost unseen."""
-        raw = self._resume.token.raw
-        if self._file is None or self._from_file or raw < 0 or not target.terminated:
-            return
-        if (self._doubtful or raw >= LONG_LOG) and not await self._file.ends_at(raw):
-            self._batcher.gap(GapReason.ROTATED)
+    async def _prove_end(self, target: Target) -> bool:
+        """Whether all is stored: a long log, or a doubtful one, must be as long as the step's file, else it goes on."""
+        raw, file = self._proving.stored.raw, self._proving.file
+        if file is None or self._from_file or raw < 0 or not target.terminated:
+            return True
+        if self._proving.doubtful or raw >= LONG_LOG:
+            match await file.place(raw):
+                case Place.INSIDE:
+                    self._from_file = True
+                    return False
+                case Place.OTHER | Place.SHORT:
+                    self._batcher.gap(GapReason.ROTATED)
+                case Place.END | Place.UNKNOWN:
+                    pass
+        return True
 
-    def _store(self, pieces: list[Piece]) -> None:
+    async def _store(self, pieces: list[Piece]) -> None:
+        proving = self._proving
         for piece in pieces:
-            if self._may_be_another_run():
+            if self._may_be_another_run() or self._is_a_later_run(piece):
                 raise OverlapMissing
             new = self._resume.new(piece)
             self._note_loss()
             if new is not None:
                 self._fresh = True
-                self._batcher.add(new, self._resume.token)
-                if self._file is not None:
-                    self._file.last = raw_bytes([new], last=True)
+                hold = self._lag.behind and not self._from_file
+                self._resume.token = await proving.take(new, self._resume.token, hold=hold)
+
+    async def _settle(self) -> None:
+        self._resume.token = await self._proving.settle(self._resume.token)
 
     def _may_be_another_run(self) -> bool:
         """A second read of a run that had said nothing: there is no line by which to recognise it."""
@@ -248,29 +293,50 @@ class Tail:
             and self._run.target.restarts and self._run.target.source is Source.CURRENT
         )  # fmt: skip
 
+    def _is_a_later_run(self, piece: Piece) -> bool:
+        """Whether the line was written after this run had ended, by the same clock."""
+        target = self._run.target
+        if not target.restarts or target.finished_at is None:
+            return False
+        return first_time([piece]) > (target.finished_at + LATER_US) * 1000
+
     def _note_loss(self) -> None:
         if self._resume.lost:
             self._resume.lost = self._accept_loss = False
             self._fresh = True
-            self._batcher.gap(GapReason.ROTATED)
+            self._proving.lost()
+            if not self._proving.hole:
+                self._resume.token = replace(self._resume.token, raw=-1)
 
-    async def _doubt(self, target: Target) -> None:
-        """A read did not overlap: wait whether facts tell of a restart, else the log was rotated."""
-        if target.restarts and target.source is Source.CURRENT:
+    async def _doubt(self, target: Target) -> bool:
+        """A read did not overlap: facts tell of a restart, else the log was rotated. Whether nothing more can be had.
+
+        The log of the run before (`PREVIOUS`) does not grow, so it is not rotated: that read has met a later run.
+        """
+        if target.restarts:
             loop = asyncio.get_running_loop()
             until = loop.time() + self._run.pace.settle
             while self._run.target.source is Source.CURRENT and loop.time() < until:
                 await self._changed(until - loop.time())
+            if target.source is Source.PREVIOUS:
+                return self._lost()
             if self._run.target.source is not Source.CURRENT:
-                return
-        if self._file is not None and self._resume.token.raw >= 0:
-            self._from_file = True
-        else:
-            self._accept_loss = True
+                return False
+        self._accept_loss = True
+        return False
 
     def _lost(self) -> bool:
-        self._batcher.gap(GapReason.GONE)
+        """Nothing more can be had: a gap, unless the follow had ended with the run.
+
+        The kubelet ends a follow by itself only when the container no longer runs. What looks so after the kubelet
+        died is told apart by the next read, at once after it, which fails.
+        """
+        if not self._clean:
+            self._batcher.gap(GapReason.GONE)
         return True
+
+    async def _look(self) -> None:
+        await self._changed(self._run.pace.look)
 
     def _patience(self, follow: bool) -> float:
         return self._run.patience() if follow else self._run.pace.stalled
@@ -289,3 +355,7 @@ class Tail:
         except TimeoutError:
             pass  # nothing changed in that time
         self._run.changed.clear()
+
+
+async def _one(chunks: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(chunks, None)

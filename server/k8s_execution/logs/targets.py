@@ -2,8 +2,9 @@
 
 A log belongs to one run of a container, `restart_count` says which. The kubelet keeps the present run and the one
 before (`previous=true`), nothing older. While a crashed container waits to be started again, its status still counts
-the dead run, and a read without `previous` answers with that run's log (pkg/kubelet/kubelet_pods.go,
-`validateContainerLogStatus`). It must not remember what was followed: that is the collector's.
+the dead run, and reads with and without `previous` both answer with that run's log (pkg/kubelet/kubelet_pods.go,
+`validateContainerLogStatus`): of the run before it nothing can be had. It must not remember what was followed: that is
+the collector's.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Target:
     """One run of one container. `terminated`: it has ended, so its log grows no more.
 
     `restarts`: the pod may start the container again, so a read may answer with a later run's log. `started_at`: µs
-    by the node's clock in whole seconds, of the present run only.
+    by the node's clock in whole seconds, of the present run only; `finished_at` the same, where it is known.
     """
 
     stream: LogStream
@@ -39,6 +40,7 @@ class Target:
     terminated: bool
     restarts: bool
     started_at: int | None = None
+    finished_at: int | None = None
 
 
 def targets(pod: PodFact) -> tuple[Target, ...]:
@@ -65,9 +67,14 @@ def _runs(pod: PodFact, container: ContainerFact) -> Iterator[Target]:
     if present > 0:
         for run in range(present - 1):
             yield replace(_target(pod, container, run), source=Source.LOST, terminated=True)
-        yield replace(_target(pod, container, present - 1), source=Source.PREVIOUS, terminated=True)
+        before = _target(pod, container, present - 1)
+        if waits_again:
+            yield replace(before, source=Source.LOST, terminated=True)
+        else:
+            yield replace(before, source=Source.PREVIOUS, terminated=True, finished_at=container.last_finished_at)
     ended = waits_again or container.state is ContainerState.TERMINATED
-    yield replace(current, terminated=ended, started_at=container.started_at)
+    finished = container.last_finished_at if waits_again else container.finished_at
+    yield replace(current, terminated=ended, started_at=container.started_at, finished_at=finished)
 
 
 def _target(pod: PodFact, container: ContainerFact, run: int) -> Target:

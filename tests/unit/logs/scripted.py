@@ -37,7 +37,8 @@ class Read:
 
     `rotated` lines are no longer in the file by then; `rotate` takes this share of the lines that were sent before,
     but leaves the last of them and does not cut through one nanosecond. A read that does not follow and is not cut
-    sends all there is, whatever is scripted, unless `late`: then the node had not written the rest yet.
+    sends all there is, whatever is scripted, unless `late`: then the node had not written the rest yet. `holes` are
+    ranges of lines that the node rotated away while the read was behind them.
     """
 
     lines: int
@@ -47,6 +48,7 @@ class Read:
     rotated: int = 0
     rotate: float = 0.0
     late: bool = False
+    holes: tuple[tuple[int, int], ...] = ()
 
 
 def stamp(time: int) -> bytes:
@@ -85,7 +87,8 @@ class ScriptedLogs:
         self.rotated = max(self.rotated, plan.rotated)
         if plan.end is End.NOT_READY:
             raise LogNotReady
-        data = self._text(source[plan.rotated : plan.lines], request.since, whole=plan.lines >= len(source))
+        kept = [i for i in range(plan.rotated, plan.lines) if not any(a <= i < b for a, b in plan.holes)]
+        data = self._text([source[i] for i in kept], request.since, whole=plan.lines >= len(source))
         data = data if plan.bytes is None else data[: plan.bytes]
         for at in range(0, len(data), plan.chunk):
             yield data[at : at + plan.chunk]
@@ -122,6 +125,8 @@ def container(
     identity: str = "c://0",
     last: str = "",
     exit_code: int | None = None,
+    finished_at: int | None = None,
+    last_finished_at: int | None = None,
 ) -> ContainerFact:
     """A container status."""
     return ContainerFact(
@@ -133,6 +138,8 @@ def container(
         restart_count=restarts,
         last_container_id=last,
         exit_code=exit_code,
+        finished_at=finished_at,
+        last_finished_at=last_finished_at,
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,11 +38,12 @@ class File:
     data: bytes
     fault: Exception | None = None
     reads: int = 0
+    size: int = 50
 
     async def read(self, seen: PodFact, offset: int) -> AsyncIterator[bytes]:
         self.reads += 1
-        for at in range(offset, len(self.data), 50):
-            yield self.data[at : at + 50]
+        for at in range(offset, len(self.data), self.size):
+            yield self.data[at : at + self.size]
         if self.fault is not None:
             raise self.fault
 
@@ -68,9 +70,13 @@ async def test_what_was_rotated_away_is_read_from_the_file(store: JournalStore) 
     assert gaps(batches) == [] and contiguous(batches)
 
 
-async def test_lines_from_the_file_have_the_time_of_the_line_before(store: JournalStore) -> None:
+async def test_lines_that_only_the_file_has_get_the_time_of_the_line_before(store: JournalStore) -> None:
     batches = await collect(store, rotated(), File(raw(TRUTH)))
-    assert {line.time for line in [x for b in batches for x in b.lines][10:]} == {TRUTH[9][0]}
+    assert [line.time for b in batches for line in b.lines] == [
+        *(time for time, _ in TRUTH[:10]),
+        *[TRUTH[9][0]] * 5,
+        *(time for time, _ in TRUTH[15:]),
+    ]
 
 
 async def test_a_file_that_is_not_the_log_is_not_believed(store: JournalStore) -> None:
@@ -83,10 +89,10 @@ async def test_a_file_that_is_shorter_than_the_log_is_not_believed(store: Journa
     assert gaps(await collect(store, rotated(), File(raw(TRUTH[:5])))) == ["LOG_ROTATED"]
 
 
-async def test_a_file_that_does_not_hold_the_rest_is_a_gap(store: JournalStore) -> None:
+async def test_a_file_that_ends_behind_the_hole_fills_it(store: JournalStore) -> None:
+    """Its limit was reached later: the log goes on from there."""
     batches = await collect(store, rotated(), File(raw(TRUTH[:20]), LogGone("truncated")))
-    assert gaps(batches) == ["LOG_GONE"]
-    assert [line.data for b in batches for line in b.lines] == [d for _, d in TRUTH[:20]]
+    assert [line.data for b in batches for line in b.lines] == [d for _, d in TRUTH] and not gaps(batches)
 
 
 async def test_a_collector_that_cannot_be_reached_is_a_gap(store: JournalStore) -> None:
@@ -121,7 +127,7 @@ async def test_a_beginning_that_was_rotated_away_is_read_from_the_file(store: Jo
     batches = await late(store, ScriptedLogs(TRUTH, rotated=20), File(raw(TRUTH)))
     lines = [line for b in batches for line in b.lines]
     assert [line.data for line in lines] == [d for _, d in TRUTH] and not gaps(batches) and contiguous(batches)
-    assert {line.time for line in lines} == {TRUTH[20][0]}
+    assert [line.time for line in lines] == [TRUTH[20][0]] * 20 + [time for time, _ in TRUTH[20:]]
 
 
 async def test_a_whole_log_seen_late_is_taken_from_the_log(store: JournalStore) -> None:
@@ -129,11 +135,62 @@ async def test_a_whole_log_seen_late_is_taken_from_the_log(store: JournalStore) 
     assert [(line.time, line.data) for b in batches for line in b.lines] == TRUTH and not gaps(batches)
 
 
-async def test_a_log_seen_late_that_lacks_lines_of_the_file_has_a_gap(store: JournalStore) -> None:
+async def test_a_log_seen_late_that_lacks_lines_of_the_file_goes_on_in_the_file(store: JournalStore) -> None:
     """All lines are the same, so the beginning looks right; their number tells."""
     same = [(time, b"same") for time, _ in TRUTH]
     batches = await late(store, ScriptedLogs(same, rotated=20), File(raw(same)))
+    assert [line.data for b in batches for line in b.lines] == [b"same"] * 30
+    assert not gaps(batches) and contiguous(batches)
+
+
+LOUD = [(BASE + i * 10**6, b"%06d " % i + b"x" * 90) for i in range(30_000)]
+
+
+def loud(*holes: tuple[int, int]) -> ScriptedLogs:
+    """Three megabytes at once, of which one follow misses ranges of lines; it ends with the container."""
+    return ScriptedLogs(LOUD, [Read(len(LOUD), holes=holes)])
+
+
+async def follow_whole(store: JournalStore, logs: ScriptedLogs, file: File) -> list[LogBatch]:
+    """Follow while the container runs, until it has been read once; then it ends."""
+    async with asyncio.timeout(60), LogManager(logs, store, cap=1 << 30, pace=FAST, fill=file.read) as manager:
+        manager.observe("x1", [RUNNING], Masker(()))
+        await until(lambda: len(logs.requests) > 1 or file.reads > 3 or all_ended(manager))
+        await manager.seal("x1", [ENDED], 60)
+    return await read(store, "x1")
+
+
+@pytest.mark.parametrize("holes", [((9_000, 9_001),), ((7_000, 12_000),), ((1_500, 1_600), (5_000, 20_000))])
+async def test_lines_rotated_away_in_the_middle_of_a_follow_are_put_in_their_place(
+    store: JournalStore, holes: tuple[tuple[int, int], ...]
+) -> None:
+    batches = await follow_whole(store, loud(*holes), File(raw(LOUD), size=1 << 16))
+    lines = [line for b in batches for line in b.lines]
+    assert [line.data for line in lines] == [d for _, d in LOUD] and not gaps(batches) and contiguous(batches)
+    lost = {i for a, b in holes for i in range(a, b)}
+    assert all(line.time == time for i, (line, (time, _)) in enumerate(zip(lines, LOUD, strict=True)) if i not in lost)
+
+
+async def test_a_hole_that_the_file_cannot_fill_is_a_gap_and_what_follows_is_kept(store: JournalStore) -> None:
+    """The file ends before the hole does: its limit was reached."""
+    file = File(raw(LOUD[:8_000]), LogGone("truncated", printed=len(raw(LOUD))), size=1 << 16)
+    batches = await follow_whole(store, loud((7_000, 12_000)), file)
+    lines = [line.data for b in batches for line in b.lines]
+    assert lines == [d for _, d in LOUD[:8_000] + LOUD[12_000:]]
     assert gaps(batches) == ["LOG_ROTATED"] and contiguous(batches)
+
+
+async def test_a_follow_that_is_behind_and_lost_nothing_is_stored_as_it_is(store: JournalStore) -> None:
+    batches = await follow_whole(store, loud(), File(raw(LOUD), size=1 << 16))
+    assert [(line.time, line.data) for b in batches for line in b.lines] == LOUD and not gaps(batches)
+
+
+async def test_a_line_torn_by_a_rotation_makes_the_file_the_only_source(store: JournalStore) -> None:
+    """The node glued the halves of two lines: the file does not have such a line."""
+    torn = ScriptedLogs([*LOUD[:9_000], (LOUD[9_000][0], b"torn"), *LOUD[9_500:]], [Read(29_501)])
+    batches = await follow_whole(store, torn, File(raw(LOUD), size=1 << 16))
+    assert [line.data for b in batches for line in b.lines] == [d for _, d in LOUD]
+    assert not gaps(batches) and contiguous(batches)
 
 
 async def test_a_file_that_cannot_be_looked_at_changes_nothing(store: JournalStore) -> None:

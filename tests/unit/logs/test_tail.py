@@ -228,6 +228,55 @@ async def test_a_restart_while_the_journal_is_sealed_is_no_rotation(store: Journ
     assert content([b for b in batches if b.stream.restart == 0]) == numbered(6) and summary.gaps == ()
 
 
+async def test_a_run_whose_follow_ended_with_it_is_whole_though_the_node_keeps_it_no_more(store: JournalStore) -> None:
+    """A crash loop: read to its end, and both logs that the API still has are of later runs."""
+    logs = ScriptedLogs(numbered(4), [Read(4)])
+    waits = pod(container(ContainerState.WAITING, restarts=1, identity="c://1", last="c://1"))
+
+    def crash(request: int) -> None:
+        logs.truth = numbered(4) if request == 1 else [(BASE + 10**10, b"second")]
+
+    logs.on_request = crash
+    batches, summary = await collect(store, logs, RUNNING, waits)
+    assert [content([b for b in batches if b.stream.restart == n]) for n in (0, 1)] == [numbered(4), logs.truth]
+    assert summary.gaps == ()
+
+
+async def test_a_read_of_the_run_before_that_meets_a_later_run_is_not_stored(store: JournalStore) -> None:
+    """Run 1 ended while facts still said that it ran: `previous` answers with it."""
+    logs = ScriptedLogs(numbered(4), [Read(4)], previous=[(BASE + 10**10, b"second")])
+    again = pod(container(restarts=1, identity="c://1", last="c://0"))
+
+    def crash(request: int) -> None:
+        logs.truth = numbered(4) if request == 1 else [(BASE + 2 * 10**10, b"third")]
+
+    logs.on_request = crash
+    batches, summary = await collect(store, logs, RUNNING, again)
+    assert content([b for b in batches if b.stream.restart == 0]) == numbered(4) and summary.gaps == ()
+
+
+async def test_lines_written_after_a_run_had_ended_are_not_that_runs(store: JournalStore) -> None:
+    """Nothing was read of run 0; what the node has as the run before was written after its end."""
+    logs = ScriptedLogs([(BASE + 2 * 10**10, b"third")], previous=[(BASE + 10**10, b"second")])
+    late = pod(container(restarts=1, identity="c://1", last="c://0", last_finished_at=BASE // 1000))
+    batches, summary = await collect(store, logs, late)
+    assert not content([b for b in batches if b.stream.restart == 0])
+    assert summary.gaps == ("LOG_GONE: pod-1/application run 0",)
+
+
+async def test_an_end_after_which_the_node_did_not_answer_proves_nothing(store: JournalStore) -> None:
+    """A kubelet that dies ends the follow as if the container had ended."""
+    logs = ScriptedLogs(numbered(4), [Read(4), Read(4, end=End.CUT), Read(4, end=End.CUT)])
+    waits = pod(container(ContainerState.WAITING, restarts=1, identity="c://1", last="c://1"))
+
+    def crash(request: int) -> None:
+        logs.truth = numbered(4) if request <= 2 else [(BASE + 10**10, b"second")]
+
+    logs.on_request = crash
+    _, summary = await collect(store, logs, RUNNING, RUNNING, waits)
+    assert summary.gaps == ("LOG_GONE: pod-1/application run 0",)
+
+
 async def test_a_fault_of_one_tail_is_its_own(store: JournalStore, caplog: pytest.LogCaptureFixture) -> None:
     logs = ScriptedLogs(numbered(20), [Read(5)])
 

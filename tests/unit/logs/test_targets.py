@@ -24,7 +24,8 @@ def found(seen: PodFact) -> list[tuple[str, int, Source, bool]]:
         (container(T, exit_code=1), [(0, CURRENT, True)]),
         (container(T, identity=""), []),
         (container(R, restarts=1, identity="c://1", last="c://0"), [(0, PREVIOUS, True), (1, CURRENT, False)]),
-        (container(W, restarts=1, identity="c://1", last="c://1"), [(0, PREVIOUS, True), (1, CURRENT, True)]),
+        (container(W, restarts=1, identity="c://1", last="c://1"), [(0, LOST, True), (1, CURRENT, True)]),
+        (container(T, restarts=1, identity="c://1", last="c://0"), [(0, PREVIOUS, True), (1, CURRENT, True)]),
         (container(W, restarts=0, identity="c://0", last="c://0"), [(0, CURRENT, True)]),
         (
             container(R, restarts=3, identity="c://3", last="c://2"),
@@ -55,3 +56,9 @@ def test_a_stream_carries_what_the_pod_is() -> None:
 def test_only_an_applications_container_may_be_started_again() -> None:
     kinds = (pod(container(R)), pod(container(R, name="step"), step="s"))
     assert [targets(p)[0].restarts for p in kinds] == [True, False]
+
+
+def test_a_run_that_has_ended_says_when() -> None:
+    ended = container(T, restarts=1, identity="c://1", last="c://0", finished_at=9, last_finished_at=5)
+    waits = container(W, restarts=1, identity="c://1", last="c://1", last_finished_at=9)
+    assert [[t.finished_at for t in targets(pod(c))] for c in (ended, waits)] == [[5, 9], [None, 9]]

@@ -60,7 +60,12 @@ POD: dict[str, Any] = {
                 "restartCount": 1,
                 "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
                 "lastState": {
-                    "terminated": {"exitCode": 137, "reason": "OOMKilled", "containerID": "containerd://old"}
+                    "terminated": {
+                        "exitCode": 137,
+                        "reason": "OOMKilled",
+                        "containerID": "containerd://old",
+                        "finishedAt": "2026-07-01T09:00:02Z",
+                    }
                 },
             },
         ],
@@ -97,6 +102,7 @@ def test_container_states() -> None:
     assert (step.state, step.reason, step.message) == (ContainerState.WAITING, "CrashLoopBackOff", "back-off")
     assert (step.restart_count, step.last_reason, step.last_exit_code) == (1, "OOMKilled", 137)
     assert (step.last_container_id, step.exit_code) == ("containerd://old", None)
+    assert (step.last_finished_at, step.finished_at) == (NINE + 2_000_000, None)
     collector = fact.container("collector")
     assert collector is not None
     assert (collector.state, collector.started_at, collector.ready) == (ContainerState.RUNNING, NINE + 2_000_000, True)

@@ -64,7 +64,7 @@ POD: dict[str, Any] = {
                         "exitCode": 137,
                         "reason": "OOMKilled",
                         "containerID": "containerd://old",
-                        "finishedAt": "2026-07-01T09:00:02Z",
+                        "finishedAt": "2026-11-24T09:00:02Z",
                     }
                 },
             },

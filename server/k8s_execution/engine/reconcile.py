@@ -25,7 +25,8 @@ from k8s_execution.ports.cluster import Unreachable
 
 log = logging.getLogger(__name__)
 
-WORKERS = 8
+WORKERS = 64
+"""Keys at work side by side. A worker mostly waits for the API server, which answers slowly when many start at once."""
 
 
 class Reconciler:

@@ -26,8 +26,8 @@ class Retry:
 class KubeLimits:
     """Limits of one connection to a cluster; the defaults suit a production cluster."""
 
-    requests_per_second: float = 100.0
-    burst: int = 200
+    requests_per_second: float = 500.0
+    burst: int = 1000
     connect_timeout: float = 5.0
     request_timeout: float = 30.0
     attempts: int = 5

@@ -32,7 +32,8 @@ AGENT = "k8s-execution-agent:0.1.0"
 BUILD_AGENT = Path(__file__).resolve().parent.parent.parent / "tools" / "build_agent.py"
 PYTHON_PACKAGES = (
     "base-files", "base-passwd", "bash", "ca-certificates", "coreutils", "dash", "diffutils", "findutils", "grep",
-    "gzip", "hostname", "libc-bin", "mawk", "procps", "python3", "python3-pip", "sed", "tar", "usr-is-merged",
+    "gzip", "hostname", "libc-bin", "libstdc++6", "mawk", "procps", "python3", "python3-pip", "sed", "tar",
+    "usr-is-merged",
 )  # fmt: skip
 RECIPES_VERSION = 2  # raise it when a recipe changes in what its words do not show
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}

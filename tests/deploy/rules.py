@@ -54,9 +54,18 @@ def _of_rule(where: str, rule: dict[str, Any]) -> Iterator[Right]:
 
 def used(log: Path, user_agent: str, prefix: str, dry_run: str) -> set[Right]:
     """What the client of this name asked for; RoleBindings and namespaces count for the whole cluster."""
-    events = [json.loads(line) for line in log.read_text().splitlines()]
-    ours = [e for e in events if e["userAgent"] == user_agent and e["stage"] == "RequestReceived"]
+    ours = [e for e in _events(log) if e["userAgent"] == user_agent and e["stage"] == "RequestReceived"]
     return {_right(e["verb"], e["objectRef"], prefix, dry_run) for e in ours}
+
+
+def used_by_account(log: Path, account: str, prefix: str, dry_run: str) -> set[Right]:
+    """The same of an account, in a log that is written when requests are answered."""
+    ours = [e for e in _events(log) if e["user"]["username"] == account and "objectRef" in e]
+    return {_right(e["verb"], e["objectRef"], prefix, dry_run) for e in ours}
+
+
+def _events(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
 
 
 def _right(verb: str, reference: dict[str, str], prefix: str, dry_run: str) -> Right:

@@ -11,6 +11,8 @@ from uuid import uuid4
 
 import pytest
 
+from cluster import harness
+from cluster.layout import ROOT, Layout
 from support import cluster
 from support.kubectl import Kubectl
 
@@ -31,6 +33,15 @@ def kubeconfig() -> Path:
     if not given:
         pytest.fail(f"{VARIABLE} must name the kubeconfig of a real cluster; `make test-cluster` brings one up")
     return Path(given)
+
+
+@pytest.fixture(scope="session")
+def layout(kubeconfig: Path) -> Layout:
+    """The harness's cluster of the kubeconfig."""
+    found = harness.status(kubeconfig.parent.name) if kubeconfig.parent.parent == ROOT else None
+    if found is None:
+        pytest.fail(f"{kubeconfig} is not of a cluster of the harness; `make test-cluster` brings one up")
+    return found.layout
 
 
 @pytest.fixture

@@ -10,23 +10,14 @@ from uuid import uuid4
 
 import pytest
 
-from cluster import builds, harness, images, push, registry
-from cluster.layout import ROOT, Layout
+from cluster import builds, images, push, registry
+from cluster.layout import Layout
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_pb2
 from support import plans
 from support.kubectl import Kubectl
 from support.service import Service
 
 WAIT = "--timeout=90s"
-
-
-@pytest.fixture(scope="module")
-def layout(kubeconfig: Path) -> Layout:
-    """The harness's cluster of the kubeconfig."""
-    found = harness.status(kubeconfig.parent.name) if kubeconfig.parent.parent == ROOT else None
-    if found is None:
-        pytest.fail(f"{kubeconfig} is not of a cluster of the harness; `make test-cluster` brings one up")
-    return found.layout
 
 
 @dataclass(frozen=True, slots=True)

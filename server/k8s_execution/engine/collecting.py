@@ -59,7 +59,14 @@ async def collect_step(tools: Tools, execution: Execution, key: StepKey, pod: Po
     counts = count(collected.result.cases)
     judged = outcome.judge(
         outcome.Evidence(
-            step, collected.record, container, counts, collected.reports, collected.output_tail, _asked(execution)
+            step=step,
+            record=collected.record,
+            container=container,
+            counts=counts,
+            reports=collected.reports,
+            output_tail=collected.output_tail,
+            asked=_asked(execution),
+            started=collected.started,
         )
     )
 
@@ -82,7 +89,7 @@ async def collect_step(tools: Tools, execution: Execution, key: StepKey, pod: Po
 
 def _refuse_unexplained(collected: Collected, container: ContainerFact | None) -> None:
     """Raise ExecFailed for a step killed without a record: another try shows if its pod is being ended as a whole."""
-    if not outcome.is_explained(collected.record, container):
+    if not outcome.is_explained(collected.record, container, started=collected.started):
         raise ExecFailed("the step left no record")
 
 

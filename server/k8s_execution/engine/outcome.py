@@ -17,6 +17,8 @@ from k8s_execution.domain.verdict import Code, Diagnosis, Verdict
 
 EXIT_AGENT_TROUBLE = 125
 EXIT_NOT_FOUND = 127
+_SIGNALS = 128
+"""From here on an exit code says which signal killed the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Evidence:
     """All that a step's verdict is drawn from. `output_tail` is the end of what it printed.
 
     `asked` says that the service asked the step to end: a cancellation, a failure elsewhere, fail_fast.
+    `started` says whether the agent's start marker was found.
     """
 
     step: Step
@@ -33,6 +36,7 @@ class Evidence:
     reports: int
     output_tail: str = ""
     asked: bool = True
+    started: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,15 @@ def judge(evidence: Evidence) -> Judgement:
     return Judgement(diagnosis.verdict, diagnosis, exit_code)
 
 
-def is_explained(record: AgentRecord | None, container: ContainerFact | None) -> bool:
-    """Whether a record or its container says how a step ended; else something from outside ended its pod."""
-    return record is not None or (container is not None and container.reason in _OWN_REASONS)
+def is_explained(record: AgentRecord | None, container: ContainerFact | None, *, started: bool) -> bool:
+    """Whether a record, its container or its own deletions say how a step ended; else it was ended from outside."""
+    own = container is not None and container.reason in _OWN_REASONS
+    return record is not None or own or _was_wiped(container, started=started)
+
+
+def _was_wiped(container: ContainerFact | None, *, started: bool) -> bool:
+    """Whether the agent came to its own end and what it had written before is gone: only the step can have done it."""
+    return not started and container is not None and container.exit_code is not None and container.exit_code < _SIGNALS
 
 
 _NOT_STARTED = frozenset({"StartError", "ContainerCannotRun"})
@@ -118,6 +128,10 @@ def _without_record(evidence: Evidence) -> Diagnosis:
     if container is not None and container.reason in _NOT_STARTED:
         return _found(evidence, Code.COMMAND_NOT_FOUND, container.message or "the container could not be started")
     exit_code = container.exit_code if container else None
+    if _was_wiped(container, started=evidence.started):
+        message = f"how it ended is unknown (exit code {exit_code}): the agent's files in /k8s-execution were removed"
+        hint = "something in the step deletes them; its own files are in WORK_DIR, REPORT_DIR and ARTIFACT_DIR"
+        return _found(evidence, Code.TESTS_BROKEN, message, hint)
     return _found(evidence, Code.POD_LOST, f"the step left no record (container exit code {exit_code})")
 
 

@@ -41,10 +41,14 @@ KINDS = {"reports": "REPORT", "artifacts": "ARTIFACT"}
 
 @dataclass(frozen=True, slots=True)
 class AgentStatus:
-    """The agent's answer to `stat`; `record` is set once it is final and fits the step."""
+    """The agent's answer to `stat`; `record` is set once it is final and fits the step.
+
+    `started` says whether the agent's start marker is there, which the agent never removes.
+    """
 
     record: AgentRecord | None
     output_bytes: int
+    started: bool
     gaps: tuple[str, ...] = ()
 
 
@@ -61,6 +65,15 @@ class Files:
 def prefix(key: StepKey) -> str:
     """Where a step's files lie in the archive."""
     return f"steps/{key.kind.lower()}-{key.name}-{key.shard}-{key.attempt}"
+
+
+class AgentFailed(ExecFailed):
+    """The agent ran in the collector and ended with another exit code than 0."""
+
+    def __init__(self, message: str, code: int) -> None:
+        """Hold the exit code too; 128 + n where it was killed by signal n."""
+        super().__init__(message)
+        self.code = code
 
 
 async def run_agent(exec_: Exec, pod: PodFact, *words: str, limit: int = LONGEST_STATUS) -> bytes:
@@ -80,23 +93,23 @@ async def run_agent(exec_: Exec, pod: PodFact, *words: str, limit: int = LONGEST
 async def _succeeded(code: int, complaint: bytes) -> None:
     if code != 0:
         text = complaint.decode("utf-8", "replace").strip()
-        raise ExecFailed(f"the agent ended with exit code {code}: {text[-500:]}")
+        raise AgentFailed(f"the agent ended with exit code {code}: {text[-500:]}", code)
 
 
 async def status(exec_: Exec, pod: PodFact, step: Step) -> AgentStatus:
     """The agent's status of the step; what it cannot vouch for is left out."""
     try:
         answer = json.loads(await run_agent(exec_, pod, "stat"))
-        ended, record = bool(answer["ended"]), answer["record"]
+        started, ended, record = bool(answer["started"]), bool(answer["ended"]), answer["record"]
         size = max(0, int(answer["output_bytes"]))
     except (ValueError, KeyError, TypeError) as error:
         raise ExecFailed("the agent's status cannot be read") from error
     if not ended or record is None:
-        return AgentStatus(None, size)
+        return AgentStatus(None, size, started)
     try:
-        return AgentStatus(_record(record, step), size)
+        return AgentStatus(_record(record, step), size, started)
     except (ValueError, KeyError, TypeError) as error:
-        return AgentStatus(None, size, (f"the step's record cannot be read: {error}",))
+        return AgentStatus(None, size, started, (f"the step's record cannot be read: {error}",))
 
 
 def _record(data: dict[str, Any], step: Step) -> AgentRecord:

@@ -7,6 +7,7 @@ reports quote is masked here, before it goes anywhere.
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -23,6 +24,7 @@ from k8s_execution.ports.cluster import Exec, ExecFailed
 from k8s_execution.ports.evidence import Collected
 from k8s_execution.ports.store import StepResult
 
+KILLED = 128 + signal.SIGKILL
 TAIL_BYTES = 4096
 """How much of a step's output goes into a diagnosis."""
 
@@ -64,6 +66,7 @@ class PodCollector:
         return Collected(
             record=status.record,
             result=StepResult(execution.id, key, cases, found.artifacts),
+            started=status.started,
             reports=found.report_files - len(unread) - others,
             output_tail=tail,
             gaps=collect.gaps_of([*status.gaps, *found.gaps, *unread], key),
@@ -74,8 +77,12 @@ class PodCollector:
         await collect.run_agent(self._exec, pod, "stop")
 
     async def release(self, pod: PodFact) -> None:
-        """Let the collector end."""
-        await collect.run_agent(self._exec, pod, "release")
+        """Let the collector end; its end may kill the very exec that asked for it."""
+        try:
+            await collect.run_agent(self._exec, pod, "release")
+        except collect.AgentFailed as ended:
+            if ended.code != KILLED:
+                raise
 
     async def _output_tail(self, pod: PodFact, size: int, masker: Masker) -> str:
         """The masked end of what the step printed, whole lines where there are any."""

@@ -56,10 +56,14 @@ class ExecPlugin:
 
 @dataclass(frozen=True, slots=True)
 class KubeConfig:
-    """One cluster and one user. `token_file` is read again while connected, since its content rotates."""
+    """One cluster and one user. `file` is where that was read, empty where it was not.
+
+    `token_file` is read again while connected, since its content rotates.
+    """
 
     server: str
     context: str = ""
+    file: str = ""
     certificate_authority: Pem = Pem()
     insecure: bool = False
     tls_server_name: str = ""
@@ -121,6 +125,7 @@ def _build(context: str, cluster: Mapping[str, Any], user: Mapping[str, Any], fi
     config = KubeConfig(
         server=server,
         context=context,
+        file=str(file),
         certificate_authority=_pem(cluster, "certificate-authority", file),
         insecure=cluster.get("insecure-skip-tls-verify") is True,
         tls_server_name=str(cluster.get("tls-server-name") or ""),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -28,12 +27,12 @@ from k8s_execution.kube.credentials import Credentials, PluginCredentials, Token
 from k8s_execution.kube.execplugin import PluginCredential, PluginRunner
 from k8s_execution.kube.kubeconfig import KubeConfig, KubeConfigError, Pem
 from k8s_execution.kube.limits import KubeLimits
+from k8s_execution.kube.reach import words
 from k8s_execution.ports.clock import Clock
 
 Params = Sequence[tuple[str, str]]
 """Query parameters; a name may come more than once."""
 
-_QUERY = re.compile(r"\?\S*")
 _CHUNK = 128 * 1024  # whoever splits a chunk holds the event loop meanwhile; the library's buffer holds megabytes
 
 NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError)
@@ -53,7 +52,7 @@ class ByteStream:
         try:
             return await self._response.content.read(_CHUNK)
         except NETWORK_ERRORS as error:
-            raise PassingFault(f"the stream was cut: {_describe(error)}") from error
+            raise PassingFault(f"the stream was cut: {words(error)}") from error
 
     def close(self) -> None:
         """Drop the connection (an unfinished body cannot be reused)."""
@@ -98,7 +97,7 @@ class Transport:
         try:
             answer = response.status, response.headers, await response.read()
         except NETWORK_ERRORS as error:
-            raise PassingFault(f"the answer was cut: {_describe(error)}") from error
+            raise PassingFault(f"the answer was cut: {words(error)}") from error
         finally:
             response.release()
         if response.status == 401:
@@ -137,7 +136,7 @@ class Transport:
                 server_hostname=self._config.tls_server_name or None,
             )
         except NETWORK_ERRORS as error:
-            raise PassingFault(f"cannot open a WebSocket: {_describe(error)}") from error
+            raise PassingFault(f"cannot open a WebSocket: {words(error)}") from error
 
     async def _send(
         self, method: str, path: str, params: Params, body: Mapping[str, Any] | None, timeout: aiohttp.ClientTimeout
@@ -155,9 +154,11 @@ class Transport:
                 _request_timeout=timeout,
             )
         except aiohttp.ClientConnectorError as error:
-            raise PassingFault(f"cannot connect: {_describe(error)}", perhaps_executed=False) from error
+            raise PassingFault(
+                f"cannot connect to {self._config.server}: {words(error)}", perhaps_executed=False
+            ) from error
         except NETWORK_ERRORS as error:
-            raise PassingFault(f"no answer: {_describe(error)}") from error
+            raise PassingFault(f"{self._config.server}: {words(error)}") from error
         return response
 
 
@@ -242,9 +243,3 @@ def _keep_alive(response: aiohttp.ClientResponse) -> None:
     for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, option):
             raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-def _describe(error: BaseException) -> str:
-    """The kind and text of a network error: it names addresses, and no query, which may hold a command."""
-    text = _QUERY.sub("", str(error))
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

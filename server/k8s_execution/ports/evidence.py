@@ -18,7 +18,7 @@ class Collected:
     """What was brought home of one step. `record` is None where the agent left none.
 
     `reports` counts the report files found, `output_tail` is the masked end of what the step printed, `gaps` say what
-    could not be had and why.
+    could not be had and why. `started` is False where the agent's start marker was looked for and is not there.
     """
 
     record: AgentRecord | None
@@ -26,6 +26,7 @@ class Collected:
     reports: int
     output_tail: str
     gaps: tuple[str, ...] = ()
+    started: bool = True
 
 
 class StepCollector(Protocol):

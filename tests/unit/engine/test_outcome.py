@@ -114,20 +114,33 @@ def test_the_diagnosis_names_the_step_and_shows_the_end_of_its_output() -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "container", "explained"),
+    ("record", "container", "started", "explained"),
     [
-        (RAN, ended(0), True),
-        (None, ended(137, "OOMKilled"), True),
-        (None, ended(128, "StartError"), True),
-        (None, ended(137), False),
-        (None, None, False),
+        (RAN, ended(0), True, True),
+        (None, ended(137, "OOMKilled"), True, True),
+        (None, ended(128, "StartError"), False, True),
+        (None, ended(137), True, False),
+        (None, ended(137), False, False),
+        (None, ended(0), True, False),
+        (None, ended(0), False, True),
+        (None, None, False, False),
     ],
 )
 def test_a_step_killed_without_a_record_is_not_explained(
-    record: AgentRecord | None, container: ContainerFact | None, explained: bool
+    record: AgentRecord | None, container: ContainerFact | None, started: bool, explained: bool
 ) -> None:
     """Then the pod may be on its way out as a whole, which another look shows."""
-    assert is_explained(record, container) is explained
+    assert is_explained(record, container, started=started) is explained
+
+
+@pytest.mark.parametrize("step", [build.suite(), CUSTOM, build.hook("prepare")])
+def test_a_step_that_deletes_what_the_agent_keeps_is_the_plans_fault(step: Step) -> None:
+    """The agent came to its own end, so nothing from outside ended it, and nobody but the step can delete there."""
+    found = judge(Evidence(step, None, ended(0), TestCounts(), 0, started=False))
+    assert (found.verdict, found.exit_code) == (Verdict.PLAN_FAILED, 0)
+    assert found.diagnosis is not None
+    assert "/k8s-execution" in found.diagnosis.message
+    assert "WORK_DIR" in found.diagnosis.hint
 
 
 def test_every_cause_of_broken_tests_has_a_way_out() -> None:

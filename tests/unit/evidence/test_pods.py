@@ -160,6 +160,26 @@ async def test_stopping_ends_the_running_step(agent: Path, tmp_path: Path, execu
     assert collected.record is not None and collected.record.stopped
 
 
+async def test_a_step_that_deletes_the_agents_files_is_seen(
+    agent: Path, tmp_path: Path, executor: ThreadPoolExecutor
+) -> None:
+    """No record and no start marker, although the agent ended with its command's exit code."""
+    await run_agent(agent, tmp_path, "install")
+    step = {"command": ["sh", "-c", f"rm -rf {tmp_path}/*; exit 3"], "merge": True}
+    assert await run_agent(agent, tmp_path, "run", step=step) == 3
+    collected = await collector(AgentExec(agent, tmp_path), MemoryArchive(), executor).collect(EXECUTION, KEY, POD)
+    assert (collected.record, collected.started) == (None, False)
+
+
+async def test_a_release_that_ends_its_own_exec_succeeded(executor: ThreadPoolExecutor) -> None:
+    """The collector ends at once, and everything in its container with it."""
+    killed = ScriptedExec({"release": ScriptedStream(b"", code=137)})
+    await collector(killed, MemoryArchive(), executor).release(POD)
+    refusing = ScriptedExec({"release": ScriptedStream(b"", code=1, complaint=b"no")})
+    with pytest.raises(ExecFailed, match="exit code 1: no"):
+        await collector(refusing, MemoryArchive(), executor).release(POD)
+
+
 async def test_the_output_file_is_read_from_an_offset(agent: Path, tmp_path: Path) -> None:
     await run_agent(agent, tmp_path, "install")
     step = {"command": ["printf", "%s", "0123456789"], "merge": True}

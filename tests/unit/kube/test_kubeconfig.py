@@ -32,8 +32,9 @@ def write(
 
 def test_current_context_is_used_where_none_is_named(tmp_path: Path) -> None:
     """The file's current-context, with a token."""
-    config = load_kubeconfig(write(tmp_path, user={"token": "secret"}))
-    assert config == KubeConfig(server="https://127.0.0.1:6443", context="c", token="secret")
+    file = write(tmp_path, user={"token": "secret"})
+    expected = KubeConfig(server="https://127.0.0.1:6443", context="c", file=str(file), token="secret")
+    assert load_kubeconfig(file) == expected
 
 
 def test_a_named_context_wins(tmp_path: Path) -> None:

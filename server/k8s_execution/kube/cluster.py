@@ -24,6 +24,7 @@ from k8s_execution.kube.kubeconfig import KubeConfig
 from k8s_execution.kube.limits import KubeLimits
 from k8s_execution.kube.listing import list_all
 from k8s_execution.kube.podlogs import PodLogs
+from k8s_execution.kube.reach import at_start
 from k8s_execution.kube.reflector import ReflectedKind, Reflector
 from k8s_execution.kube.resources import resource
 from k8s_execution.kube.transport import open_transport
@@ -201,7 +202,10 @@ async def open_cluster(
     limits = limits or KubeLimits()
     async with open_transport(config, limits, clock, executor) as transport:
         client = Client(transport, limits, clock)
-        identity = replace(await read_identity(client), private=private)
+        try:
+            identity = replace(await read_identity(client), private=private)
+        except Unreachable as fault:
+            raise at_start(config, fault) from fault
         cluster = Cluster(client, limits, clock, identity, Listeners())
         running = [
             tasks.create_task(reflector.run(), name=f"reflector {reflector.kind.kind}")

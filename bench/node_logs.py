@@ -64,7 +64,13 @@ STREAM_LOGS = f"/{pb.DESCRIPTOR.services_by_name['ExecutionService'].full_name}/
 
 def plan(*command: str) -> pb.ExecuteRequest:
     """One suite that runs the command."""
-    suite = {"name": "loud", "type": "CUSTOM", "image": "python:3-slim", "command": list(command), "timeout": "10m"}
+    suite: dict[str, Any] = {
+        "name": "loud",
+        "type": "CUSTOM",
+        "image": "python:3-slim",
+        "command": list(command),
+        "timeout": "10m",
+    }
     suite["resources"] = {"cpu": "100m", "memory_limit": "256Mi", "cpu_limit": "2"}
     body = {"test_plan": {"source": {"image": {}}, "suites": [suite]}, "policy": {"timeout": "12m"}}
     return json_format.ParseDict(body, pb.ExecuteRequest())
@@ -158,7 +164,7 @@ class Reading:
 
     def __init__(self, bench: Bench, execution_id: str) -> None:
         """Begin to follow."""
-        call = bench.channel.unary_stream(STREAM_LOGS, pb.StreamLogsRequest.SerializeToString)
+        call: Any = bench.channel.unary_stream(STREAM_LOGS, pb.StreamLogsRequest.SerializeToString)
         self._call = call(following(execution_id))
         self._messages: list[bytes] = []
         self._task = asyncio.create_task(self._read())

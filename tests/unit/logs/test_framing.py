@@ -119,3 +119,31 @@ def test_whole_and_in_pieces_give_the_same(
 def test_one_byte_at_a_time_gives_the_same() -> None:
     data = b"".join(stamp(BASE + i) + b"x" * (i * 7000) + b"\n" for i in range(20))
     assert frame(data, 1) == frame(data, len(data))
+
+
+odd = st.sampled_from([
+    b"", b"no stamp", b"2026-11-24T11:53:35.12345678Z short fraction", b"2026-11-24T11:53:35.123456789+00:00 zone",
+    b"2026-11-24T11:53:35.+23456789Z sign", stamp(BASE + 5 * 10**9) + b"later", b"x" * (FRAGMENT + 70),
+    stamp(BASE) + b"y" * (FRAGMENT + 1), stamp(BASE) + b"", stamp(BASE - 10**9) + b"\xff\x00\r",
+])  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 150), odd), max_size=4), st.integers(0, 10**9 - 200), st.integers(1, 90))
+def test_many_lines_at_once_are_framed_like_each_alone(changed: list[tuple[int, bytes]], begin: int, size: int) -> None:
+    """Blocks of one second are split by one pattern; what does not fit it is found wherever it stands."""
+    content = [stamp(BASE + begin + n) + b"line %d" % n for n in range(151)]
+    for place, line in changed:
+        content[place] = line
+    data = stamp(BASE + begin) + b"first\n" + b"\n".join(content) + b"\n"
+    first = data.index(b"\n") + 1  # the second is known from the first line on
+
+    def in_blocks(width: int) -> Flat:
+        masker = Masker(())
+        framer = Framer(masker.cut, masker.longest)
+        rows = flat(framer.feed(data[:first]))
+        for at in range(first, len(data), width):
+            rows += flat(framer.feed(data[at : at + width]))
+        return rows + flat(framer.finish())
+
+    assert in_blocks(len(data)) == in_blocks(size)

@@ -41,6 +41,23 @@ async def test_failed_tests_are_told_once_and_where_they_are_in_full(service: Fa
     assert f"what failed, in full: k8s-execution results run0 --server {service.target}" in answer.out
 
 
+async def test_each_suite_that_failed_tells_why(service: FakeService, plan: Path) -> None:
+    """The execution's own cause once, and not those of suites that were only stopped."""
+
+    def cause(name: str, message: str) -> ex.Diagnosis:
+        return ex.Diagnosis(code="REPORT_MISSING", object=f"suite/{name}", message=message)
+
+    steps = [
+        ex.Step(name="one", verdict=ex.PLAN_FAILED, diagnosis=cause("one", "no report here")),
+        ex.Step(name="two", verdict=ex.PLAN_FAILED, diagnosis=cause("two", "no report there")),
+        ex.Step(name="three", verdict=ex.CANCELLED, diagnosis=cause("three", "stopped")),
+    ]
+    answer = await run(service, ex.PLAN_FAILED, str(plan), diagnosis=cause("one", "no report here"), steps=steps)
+    assert answer.out.count("no report here") == 1
+    assert "REPORT_MISSING (suite/two): no report there" in answer.out
+    assert "stopped" not in answer.out
+
+
 async def test_run_shows_no_escape_sequences_of_a_log(service: FakeService, plan: Path) -> None:
     """A line cannot command the terminal."""
     answer = await run(service, ex.PASSED, str(plan))

@@ -236,6 +236,19 @@ def test_an_answer_shows_what_became_of_an_execution() -> None:
     assert answer.finished_at.seconds == build.START // 10**6 + 11
 
 
+def test_every_step_that_did_not_pass_tells_why() -> None:
+    """Shorter than the execution's own: all of them together must fit into a message."""
+    cause = Diagnosis(Code.NO_TESTS, "none", "suite/unit", "a" + "b" * 5000)
+    made = build.with_step(finished(), "unit", StepPhase.FINISHED, verdict=Verdict.PLAN_FAILED, diagnosis=cause)
+    step = encode_execution.execution(made).steps[0]
+    assert (step.diagnosis.code, step.diagnosis.object, step.diagnosis.excerpt) == (
+        "NO_TESTS",
+        "suite/unit",
+        "b" * 1000,
+    )
+    assert not encode_execution.execution(finished()).steps[0].HasField("diagnosis")
+
+
 def test_timings_are_seconds_of_the_phases_entered() -> None:
     timings = encode_execution.execution(finished(), now=build.START + 12 * build.SECOND).timings
     assert (timings.queued, timings.provisioning, timings.testing) == (1.0, 2.0, 7.0)

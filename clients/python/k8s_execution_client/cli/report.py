@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from k8s_execution_client._gen.maestro.k8s.execution.v1.execution_pb2 import (
+    CANCELLED,
     DONE,
     TESTS_FAILED,
     Diagnosis,
@@ -33,10 +34,10 @@ def report(execution: Execution, results: GetResultsResponse) -> Iterator[str]:
         yield f"  suite {safe(suite.name)}: {verdict}, {counts(suite.tests)} in {suite.duration:.1f} s"
     yield f"  tests: {counts(execution.tests)}"
     yield from _failures(results)
-    if execution.HasField("diagnosis"):
-        # What failed is told above, test by test: the log's tail would only repeat it, among the noise of an install.
-        told = execution.verdict == TESTS_FAILED and execution.tests.failed + execution.tests.errors > 0
-        yield from diagnosis_lines(execution.diagnosis, excerpt=not told)
+    # What failed is told above, test by test: the log's tail would only repeat it, among the noise of an install.
+    told = execution.verdict == TESTS_FAILED and execution.tests.failed + execution.tests.errors > 0
+    for cause in diagnoses(execution):
+        yield from diagnosis_lines(cause, excerpt=not told)
     for image in execution.resolved.images:
         if image.ran_as:
             yield f"  image {safe(image.ref)} ran as {safe(image.ran_as)}"
@@ -45,6 +46,18 @@ def report(execution: Execution, results: GetResultsResponse) -> Iterator[str]:
     yield from evidence_lines(execution)
     if execution.phase == DONE:
         yield f"  nothing left: namespace {safe(execution.namespace)} is gone"
+
+
+def diagnoses(execution: Execution) -> Iterator[Diagnosis]:
+    """The execution's own first, then those of the steps that it does not tell already, but for those only stopped."""
+    if execution.HasField("diagnosis"):
+        yield execution.diagnosis
+    own = (execution.diagnosis.code, execution.diagnosis.object, execution.diagnosis.message)
+    for step in execution.steps:
+        cause = step.diagnosis
+        stopped = step.verdict == CANCELLED
+        if step.HasField("diagnosis") and not stopped and (cause.code, cause.object, cause.message) != own:
+            yield cause
 
 
 def diagnosis_lines(diagnosis: Diagnosis, *, excerpt: bool = True) -> Iterator[str]:

@@ -91,7 +91,7 @@ def show(execution: Execution, chosen: str) -> None:
 def _print(execution: Execution, *, wide: bool) -> None:
     from k8s_execution_client._gen.maestro.k8s.execution.v1.execution_pb2 import Cluster, Phase, Verdict
     from k8s_execution_client.cli.output import age, write_table
-    from k8s_execution_client.cli.report import counts, diagnosis_lines, evidence_lines
+    from k8s_execution_client.cli.report import counts, diagnoses, diagnosis_lines, evidence_lines
     from k8s_execution_client.terminal import safe
 
     verdict = Verdict.Name(execution.verdict) if execution.verdict else "none yet"
@@ -103,8 +103,8 @@ def _print(execution: Execution, *, wide: bool) -> None:
         + (f", place {execution.queue_position} in the queue" if execution.queue_position else "")
     )
     print(f"  tests: {counts(execution.tests)}")
-    if execution.HasField("diagnosis"):
-        print("\n".join(diagnosis_lines(execution.diagnosis)))
+    for cause in diagnoses(execution):
+        print("\n".join(diagnosis_lines(cause)))
     for line in evidence_lines(execution):
         print(line)
     for warning in execution.warnings:

@@ -19,6 +19,9 @@ from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_pb2 as 
 EXCERPT = 4096
 """The longest excerpt, in characters (the contract)."""
 
+STEP_EXCERPT = 1_000
+"""The same for one step of many: all of them together must fit into a message."""
+
 MICRO = 1_000_000
 
 
@@ -90,13 +93,13 @@ def timings(record: Execution, now: int | None) -> pb.Timings:
     return pb.Timings(**spent)
 
 
-def diagnosis(cause: Diagnosis) -> pb.Diagnosis:
-    """The structured cause."""
+def diagnosis(cause: Diagnosis, excerpt: int = EXCERPT) -> pb.Diagnosis:
+    """The structured cause, with at most so many characters of its excerpt."""
     return pb.Diagnosis(
         code=cause.code.value,
         message=cause.message,
         object=cause.object,
-        excerpt=cause.excerpt[-EXCERPT:],
+        excerpt=cause.excerpt[-excerpt:],
         retryable=cause.retryable,
         hint=cause.hint,
     )
@@ -144,6 +147,7 @@ def _step(state: StepState) -> pb.Step:
         finished_at=timestamp(state.finished_at),
         exit_code=state.exit_code,
         pod=state.pod,
+        diagnosis=diagnosis(state.diagnosis, STEP_EXCERPT) if state.diagnosis else None,
     )
 
 

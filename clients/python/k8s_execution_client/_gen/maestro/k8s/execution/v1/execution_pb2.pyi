@@ -450,6 +450,7 @@ class Step(_message.Message):
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     EXIT_CODE_FIELD_NUMBER: _builtins.int
     POD_FIELD_NUMBER: _builtins.int
+    DIAGNOSIS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name of the hook or suite."""
     kind: Global___Step.Kind.ValueType
@@ -474,6 +475,12 @@ class Step(_message.Message):
     def finished_at(self) -> _timestamp_pb2.Timestamp:
         """When its command ended. Absent before."""
 
+    @_builtins.property
+    def diagnosis(self) -> Global___Diagnosis:
+        """Why it did not pass. Absent if it passed, and until it ended. The execution's own `diagnosis` is one of these, or a
+        cause outside the steps. At most 1000 characters of `excerpt`.
+        """
+
     def __init__(
         self,
         *,
@@ -487,10 +494,11 @@ class Step(_message.Message):
         finished_at: _timestamp_pb2.Timestamp | None = ...,
         exit_code: _builtins.int | None = ...,
         pod: _builtins.str = ...,
+        diagnosis: Global___Diagnosis | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "finished_at", b"finished_at", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "diagnosis", b"diagnosis", "exit_code", b"exit_code", "finished_at", b"finished_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "attempt", b"attempt", "exit_code", b"exit_code", "finished_at", b"finished_at", "kind", b"kind", "name", b"name", "phase", b"phase", "pod", b"pod", "shard", b"shard", "started_at", b"started_at", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "attempt", b"attempt", "diagnosis", b"diagnosis", "exit_code", b"exit_code", "finished_at", b"finished_at", "kind", b"kind", "name", b"name", "phase", b"phase", "pod", b"pod", "shard", b"shard", "started_at", b"started_at", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015

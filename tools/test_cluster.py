@@ -3,7 +3,8 @@
     PYTHONPATH=tests python tools/test_cluster.py [--name NAME] [PYTEST ARGUMENTS]
 
 Uses the cluster of that name if it is up, and leaves it; else brings it up, and takes it down at the end, also when the
-tests fail or are interrupted. Paths among the arguments replace the three folders. Exit code: that of pytest.
+tests fail or are interrupted. What a killed run left is removed by the next. Paths among the arguments replace the
+three folders. Exit code: that of pytest.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster import harness
+from cluster import harness, processes, state
 from cluster.faults import ClusterFault
+from cluster.layout import ROOT as CLUSTERS
 from cluster.layout import Layout
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +33,11 @@ TEST_SECONDS = "600"
 END_SECONDS = 120.0
 """What interrupted tests may take to end."""
 
+RUN = "K8S_EXECUTION_TEST_RUN"
+"""In the environment of all that a run starts: the name of its cluster."""
+
+STAYS = "stays"
+
 
 def say(message: str) -> None:
     """Progress for a person."""
@@ -39,23 +46,36 @@ def say(message: str) -> None:
 
 @contextmanager
 def running(name: str) -> Iterator[Layout]:
-    """The cluster of this name; taken down at the end if it was not up before."""
-    before = harness.status(name)
-    mine = before is None or not before.healthy
-    layout = harness.up(name, say)
-    try:
-        yield layout
-    finally:
-        if mine:
+    """The cluster of this name; taken down at the end if it was not up before.
+
+    What a killed run left of itself is ended, and its cluster is replaced: nobody knows what it was doing to it.
+    """
+    with state.tests_lock(name):
+        # Tests restart processes of the cluster; those stay.
+        processes.stop(set(processes.with_variable(RUN, name)) - set(processes.marked(CLUSTERS / name)), END_SECONDS)
+        before = harness.status(name)
+        stays = before is not None and before.healthy
+        if before is not None and before.layout.tests.exists():
+            say(f"an earlier run was killed while it used the cluster {name}: removing that first")
+            stays = before.layout.tests.read_text(encoding="ascii") == STAYS
             harness.down(name, say)
-        else:
-            say(f"the cluster {name} was up before and stays; `make cluster-down CLUSTER={name}` removes it")
+        layout = harness.up(name, say)
+        layout.tests.write_text(STAYS if stays else "", encoding="ascii")
+        try:
+            yield layout
+        finally:
+            if stays:
+                layout.tests.unlink(missing_ok=True)
+                say(f"the cluster {name} was up before and stays; `make cluster-down CLUSTER={name}` removes it")
+            else:
+                harness.down(name, say)
 
 
 def environment(layout: Layout) -> dict[str, str]:
     """What the tests, and the service that they start, must know of the cluster."""
     return {
         **os.environ,
+        RUN: layout.name,
         "K8S_EXECUTION_TEST_KUBECONFIG": str(layout.kubeconfig),
         "K8S_EXECUTION_TEST_API_RESTART": restart_of_api_server(layout.name),
         "K8S_EXECUTION_TEST_NODE_CREDENTIALS": str(layout.pki),

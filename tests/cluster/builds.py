@@ -149,14 +149,18 @@ def exclusive(path: Path, what: str, say: Say) -> Iterator[Path]:
     Gives a new folder beside the lock for what is unfinished; one that a killed builder left is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".unfinished-{path.name}")
+    start = f".unfinished-{path.name}-"
+    unfinished = path.with_name(
+        f"{start}{os.getpid()}"
+    )  # a killed builder's compiler may still be writing into its own
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say(f"waiting for another process that makes {what}")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        shutil.rmtree(unfinished, ignore_errors=True)
+        for left in path.parent.glob(f"{start}*"):
+            shutil.rmtree(left, ignore_errors=True)
         unfinished.mkdir()
         try:
             yield unfinished

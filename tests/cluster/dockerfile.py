@@ -46,7 +46,7 @@ def parse(text: str) -> dict[str, Stage]:
     """The named stages. Raises ClusterFault for an instruction that this module does not know."""
     stages: dict[str, Stage] = {}
     stage = Stage("")
-    joined = re.sub(r"\\\n\s*", " ", re.sub(r"(?m)^\s*#.*\n", "", text))
+    joined = re.sub(r"\s*\\\n\s*", " ", re.sub(r"(?m)^\s*#.*\n", "", text))
     for line in filter(str.strip, joined.splitlines()):
         word, _, rest = line.strip().partition(" ")
         if word == "FROM":

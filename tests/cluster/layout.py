@@ -58,6 +58,11 @@ class Layout:
         return self.logs / "audit.log"
 
     @property
+    def tests(self) -> Path:
+        """There while tests use the cluster, and after a run of tests that was killed."""
+        return self.folder / "tests"
+
+    @property
     def containerd_socket(self) -> Path:
         """Where containerd answers."""
         return self.folder / "containerd.sock"

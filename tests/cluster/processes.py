@@ -143,9 +143,14 @@ def stop(processes: Iterable[Process], patience: float) -> None:
 
 def marked(folder: Path) -> list[Process]:
     """All processes that carry the marker of the cluster in `folder`, recorded or not."""
-    wanted, found = f"{MARKER}={folder}".encode(), []
+    return with_variable(MARKER, str(folder))
+
+
+def with_variable(name: str, value: str) -> list[Process]:
+    """All processes that were started with this variable in their environment, this one left out."""
+    wanted, found = f"{name}={value}".encode(), []
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
             words = (entry / "environ").read_bytes().split(b"\0")

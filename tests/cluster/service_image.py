@@ -43,7 +43,7 @@ def _ignored() -> list[str]:
     return [line.removeprefix("**/") for line in lines if line.startswith("**/")]
 
 
-def _copied(stage: Stage) -> list[Path]:
+def copied(stage: Stage) -> list[Path]:
     """The files of the checkout that a stage takes, in order."""
     sources = [CHECKOUT / step.source for step in stage.steps if isinstance(step, Copy) and not step.stage]
     patterns = _ignored()
@@ -62,7 +62,7 @@ def _copied(stage: Stage) -> list[Path]:
 
 def _key(stage: Stage, *more: str) -> tuple[str, ...]:
     """What a stage is made of: its steps, and names and contents of its files."""
-    contents = [f"{p.relative_to(CHECKOUT)} {hashlib.sha256(p.read_bytes()).hexdigest()}" for p in _copied(stage)]
+    contents = [f"{p.relative_to(CHECKOUT)} {hashlib.sha256(p.read_bytes()).hexdigest()}" for p in copied(stage)]
     return (*map(repr, stage.steps), repr(stage.environment), repr(stage.config), *contents, *more)
 
 

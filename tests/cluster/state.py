@@ -145,6 +145,11 @@ def cluster_lock(name: str) -> AbstractContextManager[None]:
     return _hold(f"cluster {name}", 0.0)
 
 
+def tests_lock(name: str) -> AbstractContextManager[None]:
+    """Only one run of tests uses a cluster at a time. Raises ClusterFault if another does."""
+    return _hold(f"tests of {name}", 0.0)
+
+
 def names(root: Path) -> list[str]:
     """The clusters that have a record."""
     return sorted(path.parent.name for path in root.glob(f"*/{FILE}"))

@@ -19,13 +19,13 @@ from support.service import COMMAND
 
 CRITICAL = 1
 ENVIRONMENTS = {
-    "container-image-pull-policy": """Environments live for minutes; asking a registry for each of their pods would cost
+    "container-image-pull-policy": """Environments live for minutes; asking a registry for each of their pods costs
         seconds, and fail with the registry.""",
     "container-ephemeral-storage-request-and-limit": """Where a plan bounds it, the namespace's LimitRange gives every
         container its share, which kube-score does not read; a bound that the plan does not set would evict suites that
         are fine.""",
-    "container-security-context-readonlyrootfilesystem": """Users' images and tests write where they like. An application
-        can say `writable_root: false`; our own containers do.""",
+    "container-security-context-readonlyrootfilesystem": """Users' images and tests write where they like. An
+        application can say `writable_root: false`; our own containers do.""",
     "container-security-context-user-group-id": """It wants numbers above 10000. Images are made for their own user
         (postgres 999, most others 1000): not root, no capabilities, no privilege escalation.""",
     "deployment-has-poddisruptionbudget": """A node may be drained; the environments on it end with NODE_LOST.""",

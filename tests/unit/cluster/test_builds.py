@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,24 @@ def test_the_same_root_makes_the_same_archive(tmp_path: Path) -> None:
     images.write_archive(image, root, second)
     with tarfile.open(first) as one, tarfile.open(second) as two:
         assert one.getnames() == two.getnames()
+
+
+def test_a_second_builder_waits_and_what_a_killed_one_left_is_removed(tmp_path: Path) -> None:
+    lock, said = tmp_path / "x.lock", threading.Event()
+    left = tmp_path / ".unfinished-x.lock-1"
+    left.mkdir()
+    order: list[str] = []
+
+    def second() -> None:
+        with builds.exclusive(lock, "x", lambda _: said.set()):
+            order.append("second")
+
+    with builds.exclusive(lock, "x", pytest.fail) as unfinished:
+        assert unfinished.is_dir() and not left.exists()
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert said.wait(60)
+        order.append("first")
+    thread.join(60)
+    assert order == ["first", "second"]
+    assert [path.name for path in tmp_path.iterdir()] == ["x.lock"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster import configs, dns, fakenodes, pki
+from cluster import configs, dns, fakenodes, pki, storage
 from cluster.faults import ClusterFault
 from cluster.layout import SLOTS, Layout
 
@@ -90,3 +90,24 @@ def test_only_pods_that_tolerate_it_go_to_a_fake_node() -> None:
     assert made["metadata"]["name"] == "fake-0007"
     assert made["spec"]["taints"] == [{"key": fakenodes.MARK, "value": "fake", "effect": "NoSchedule"}]
     assert made["metadata"]["annotations"][fakenodes.MARK] == made["metadata"]["labels"][fakenodes.MARK] == "fake"
+
+
+def test_a_private_registry_asks_for_a_password_and_the_other_does_not(tmp_path: Path) -> None:
+    private = yaml.safe_load(configs.registry(LAYOUT, "a:1", tmp_path, tmp_path / "passwords"))
+    assert private["auth"]["htpasswd"]["path"] == str(tmp_path / "passwords")
+    assert "auth" not in yaml.safe_load(configs.registry(LAYOUT, "a:1", tmp_path, None))
+
+
+def test_containerd_finds_each_registry_and_trusts_the_clusters_authority() -> None:
+    assert tomllib.loads(configs.containerd(LAYOUT))["plugins"]["io.containerd.cri.v1.images"]["registry"] == {
+        "config_path": f"{LAYOUT.folder}/registries"
+    }
+    for address in (LAYOUT.registry, LAYOUT.private_registry):
+        hosts = tomllib.loads(configs.registry_hosts(LAYOUT, address))
+        assert hosts["host"][f"https://{address}"]["ca"] == f"{LAYOUT.pki}/ca.crt"
+
+
+def test_the_class_is_the_default_and_gives_its_volumes_back() -> None:
+    (made,) = [o for o in storage.manifest() if o["kind"] == "StorageClass"]
+    assert made["metadata"]["annotations"] == {"storageclass.kubernetes.io/is-default-class": "true"}
+    assert made["reclaimPolicy"] == "Delete"

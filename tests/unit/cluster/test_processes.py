@@ -70,3 +70,11 @@ def test_a_wait_ends_with_the_process_it_waits_for(tmp_path: Path) -> None:
 def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ClusterFault, match="/no/such cannot be started"):
         processes.start(["/no/such"], tmp_path / "log", {})
+
+
+def test_processes_are_found_by_a_variable_but_not_the_one_that_asks(tmp_path: Path) -> None:
+    process = begun(FOREVER, tmp_path)
+    assert [p.pid for p in processes.with_variable(MARKER, str(tmp_path))] == [process.pid]
+    name, value = next(iter(os.environ.items()))
+    assert os.getpid() not in {p.pid for p in processes.with_variable(name, value)}
+    processes.stop([process], 10)

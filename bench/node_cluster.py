@@ -24,12 +24,8 @@ from typing import Any
 import yaml
 
 from bench.startup import wait_for
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from cluster import builds, harness  # noqa: E402 - found through the line above
-from cluster.layout import Layout  # noqa: E402
+from cluster import builds, harness
+from cluster.layout import Layout
 
 NAME = "benchnode"
 NO_ROTATION = "8Gi"

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable
 from dataclasses import replace
 from enum import Enum, auto
 
 from k8s_execution.domain.redaction import Masker
 from k8s_execution.logs.batching import Batcher, CapReached
+from k8s_execution.logs.chunks import Chunks
 from k8s_execution.logs.fill import NotTheSame, Place, ReadFrom, StepFile, first_time, last_time, raw_bytes
 from k8s_execution.logs.framing import Framer, Piece
 from k8s_execution.logs.gaps import GapReason
@@ -35,6 +36,9 @@ PROMPT_US = 2_000_000
 
 BACKLOG = 16 * 1024
 """Bytes that a first read finds at once where the step has been printing before."""
+
+AT_ONCE = 0.02
+"""Seconds in which more of such a backlog comes."""
 
 LONG_LOG = 1024 * 1024
 """Bytes from which on a node may have rotated a log while it was followed."""
@@ -194,40 +198,38 @@ class Tail:
         await self._look()
         return False
 
-    async def _consume(self, chunks: AsyncIterable[bytes], limit: asyncio.Timeout, follow: bool) -> None:
+    async def _consume(self, source: AsyncIterable[bytes], limit: asyncio.Timeout, follow: bool) -> None:
         loop = asyncio.get_running_loop()
-        reading = aiter(chunks)
+        chunks = Chunks(source)
         try:
             asked = None  # until the first chunk what takes time is the request
-            while (chunk := await self._next(reading)) is not None:
+            while (chunk := await self._next(chunks)) is not None:
                 waited = 0.0 if asked is None else loop.time() - asked
                 limit.reschedule(loop.time() + self._patience(follow))
                 await self._take(chunk, waited)
                 asked = loop.time()
             await self._settle()
         finally:
-            if isinstance(chunks, AsyncGenerator):
-                await chunks.aclose()
+            await chunks.aclose()
         if not follow:
             self._resume.end_of_log()
             self._note_loss()
             if self._proving.hole:
                 raise OnlyTheFile
 
-    async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
+    async def _next(self, chunks: Chunks) -> bytes | None:
         """The next chunk, None at the end; what is held back does not wait for it for long."""
-        if not self._proving.holding:
-            return await anext(chunks, None)
-        waiting = asyncio.ensure_future(_one(chunks))
-        try:
-            await asyncio.wait({waiting}, timeout=HOLD)
-            if not waiting.done():
-                await self._settle()
-            return await waiting
-        finally:
-            if not waiting.done():
-                waiting.cancel()
-                await asyncio.wait({waiting})
+        if self._proving.holding and not await chunks.ready(HOLD):
+            await self._settle()
+        chunk = await chunks.next()
+        if self._begun or not self._proving.possible:
+            return chunk
+        size = len(chunk or b"")
+        parts = [chunk or b""]
+        while 0 < size < BACKLOG and await chunks.ready(AT_ONCE) and (more := await chunks.next()) is not None:
+            parts.append(more)
+            size += len(more)
+        return b"".join(parts) if size else chunk
 
     async def _take(self, chunk: bytes, waited: float) -> None:
         """Frame and store a chunk, letting others run between its slices."""
@@ -355,7 +357,3 @@ class Tail:
         except TimeoutError:
             pass  # nothing changed in that time
         self._run.changed.clear()
-
-
-async def _one(chunks: AsyncIterator[bytes]) -> bytes | None:
-    return await anext(chunks, None)

@@ -185,6 +185,13 @@ async def test_a_follow_that_is_behind_and_lost_nothing_is_stored_as_it_is(store
     assert [(line.time, line.data) for b in batches for line in b.lines] == LOUD and not gaps(batches)
 
 
+async def test_a_beginning_lost_within_a_moment_is_noticed_though_the_first_chunk_is_small(store: JournalStore) -> None:
+    quick = [(BASE + i * 10**4, data) for i, (_, data) in enumerate(LOUD)]
+    logs = ScriptedLogs(quick, [Read(len(quick), rotated=9_000, chunk=1_000)], rotated=9_000)
+    batches = await follow_whole(store, logs, File(raw(LOUD), size=1 << 16))
+    assert [line.data for b in batches for line in b.lines] == [d for _, d in LOUD] and not gaps(batches)
+
+
 async def test_a_line_torn_by_a_rotation_makes_the_file_the_only_source(store: JournalStore) -> None:
     """The node glued the halves of two lines: the file does not have such a line."""
     torn = ScriptedLogs([*LOUD[:9_000], (LOUD[9_000][0], b"torn"), *LOUD[9_500:]], [Read(29_501)])

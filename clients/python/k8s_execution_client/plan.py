@@ -41,12 +41,29 @@ class Plan:
         return (self.file.parent / Path(source.local.path or ".").expanduser()).resolve()
 
 
+class PlanMisfit(PlanInvalid):
+    """The file is readable, but some of it does not fit; `rest` is what does, for the service to judge as well."""
+
+    def __init__(self, where: str, violations: Sequence[Violation], rest: Plan) -> None:
+        """Hold the rest too."""
+        super().__init__(where, violations)
+        self.rest = rest
+
+    def untold(self, field: str) -> bool:
+        """Whether a problem of the rest at `field` is a new one.
+
+        It is not where something there or below did not fit and was left out, nor below a field that did not fit.
+        """
+        told = [_whole(v) for v in self.violations]
+        return not field or not any(_within(field, t) or _within(t, field) for t in told)
+
+
 def load_plan(
     file: Path, *, parameters: Sequence[str] = (), sets: Sequence[str] = (), environment: Mapping[str, str]
 ) -> Plan:
     """The plan in `file` (`.json` is JSON, all else YAML), with `--param` and `--set` items applied.
 
-    `environment` answers `from_env`. Raises PlanInvalid with all problems.
+    `environment` answers `from_env`. Raises PlanInvalid with all problems, PlanMisfit where the rest can be judged.
     """
     where = str(file)
     data = _read(file)
@@ -62,10 +79,15 @@ def load_plan(
         hint = "use --idempotency-key: in a file it would answer yesterday's result"
         problems.append(Violation("idempotency_key", "must not stand in a file", hint))
     problems += _fill_secrets(fitted, environment)
-    if problems:
-        raise PlanInvalid(where, problems)
     fitted.setdefault("name", default_name(file))
-    return Plan(_parsed(where, fitted), file.resolve())
+    if not problems:
+        return Plan(_parsed(where, fitted), file.resolve())
+    fitted.pop("idempotency_key", None)
+    try:
+        rest = Plan(_parsed(where, fitted), file.resolve())
+    except PlanInvalid:
+        raise PlanInvalid(where, problems) from None
+    raise PlanMisfit(where, problems, rest)
 
 
 def default_name(file: Path) -> str:
@@ -111,6 +133,15 @@ def _fill_secrets(fitted: dict[str, Any], environment: Mapping[str, str]) -> lis
                 Violation(path, f"the variable {variable} is not set", f"export {variable} before the call")
             )
     return problems
+
+
+def _within(path: str, outer: str) -> bool:
+    return path == outer or (path.startswith(outer) and path[len(outer)] in ".[") or not outer
+
+
+def _whole(violation: Violation) -> str:
+    """The field; of an entry of a list the list, because what comes after an entry that was left out moves up."""
+    return re.sub(r"\[[0-9]+\]$", "", violation.field)
 
 
 def _parsed(where: str, fitted: dict[str, Any]) -> ExecuteRequest:

@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from k8s_execution_client.cli.border import UsageFault, perform, say
+from k8s_execution_client.cli.border import ServerMissing, ServiceBroken, UsageFault, perform, say
 from k8s_execution_client.cli.connection import Where, reading, where_of
 from k8s_execution_client.cli.options import Context, Data, Kubeconfig, Parameters, PlanFile, Server, Sets
 from k8s_execution_client.exit_codes import ExitCode
+from k8s_execution_client.faults import ClientFault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from k8s_execution_client._gen.maestro.k8s.execution.v1.execution_service_pb2 import ValidateResponse
     from k8s_execution_client._gen.maestro.k8s.execution.v1.results_pb2 import Problem
+    from k8s_execution_client.plan import PlanMisfit
 
 commands = typer.Typer()
+FORM = "request.form"
+"""The rule that what is written fits no field of the contract."""
 
 
 @commands.command("validate")
@@ -38,9 +42,13 @@ def validate(
 
     async def command() -> int:
         from k8s_execution_client.cli.output import as_data, check_format, write_data
+        from k8s_execution_client.plan import PlanMisfit
 
         check_format(output, ("text", "json", "yaml"))
-        answer = await _validated(file, where_of(server, context, kubeconfig, data), param or [], set_ or [])
+        try:
+            answer = await _validated(file, where_of(server, context, kubeconfig, data), param or [], set_ or [])
+        except PlanMisfit as misfit:
+            answer = await _both(misfit, where_of(server, context, kubeconfig, data))
         if output == "text":
             _print_answer(file, answer)
         else:
@@ -82,6 +90,22 @@ async def _validated(file: Path, where: Where, parameters: list[str], sets: list
     async with reading(where) as client:
         request, _ = await prepared(plan, client)
         return await client.validate(request)
+
+
+async def _both(misfit: PlanMisfit, where: Where) -> ValidateResponse:
+    """What did not fit, and what the service says of the rest; without the service, what did not fit."""
+    from k8s_execution_client._gen.maestro.k8s.execution.v1.execution_service_pb2 import ValidateResponse
+    from k8s_execution_client._gen.maestro.k8s.execution.v1.results_pb2 import Problem
+    from k8s_execution_client.send import prepared
+
+    problems = [Problem(field=v.field, rule=FORM, message=v.message, hint=v.hint) for v in misfit.violations]
+    try:
+        async with reading(where) as client:
+            request, _ = await prepared(misfit.rest, client)
+            problems += [p for p in (await client.validate(request)).problems if misfit.untold(p.field)]
+    except (ClientFault, ServerMissing, ServiceBroken) as fault:
+        say(f"only the file's form could be judged: {fault}")
+    return ValidateResponse(valid=False, problems=problems)
 
 
 def _print_answer(file: Path, answer: ValidateResponse) -> None:

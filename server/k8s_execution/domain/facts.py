@@ -65,7 +65,10 @@ class ContainerFact:
 
 @dataclass(frozen=True, slots=True)
 class PodFact:
-    """One pod. `step` and `application` come from our labels; one of them is empty."""
+    """One pod. `step` and `application` come from our labels; one of them is empty.
+
+    `reason` and `message` are those of the status, else of its DisruptionTarget condition: why the cluster ends it.
+    """
 
     namespace: str
     name: str

@@ -22,6 +22,8 @@ FEW_TRIES = 4
 """Where the collector does not run any more, or the step left no record: waiting will hardly help."""
 RELEASE_TRIES = 3
 SEAL_SECONDS = 60.0
+SEAL_SECONDS_OF_A_LOST_NODE = 10.0
+"""Whoever asks for its logs gets no refusal, but silence."""
 
 
 async def send_source(tools: Tools, execution: Execution, key: StepKey, pod: PodFact, failures: int) -> None:
@@ -123,7 +125,8 @@ async def seal(tools: Tools, execution: Execution, failures: int) -> None:
     """Read the logs to their end, keep events, statuses and manifests, and record the evidence."""
     lost = execution.cluster.uid != tools.cluster.identity.uid
     pods = () if lost else tools.cluster.observe(execution.id).pods
-    summary = await tools.logs.seal(execution.id, pods, SEAL_SECONDS)
+    patience = SEAL_SECONDS_OF_A_LOST_NODE if _lost_a_node(execution) else SEAL_SECONDS
+    summary = await tools.logs.seal(execution.id, pods, patience)
     gaps = [*execution.gaps, *summary.gaps]
     if lost and execution.namespace_uid:
         gaps.append("the cluster ended before events, statuses and the rest of the logs could be read")
@@ -144,6 +147,11 @@ async def seal(tools: Tools, execution: Execution, failures: int) -> None:
         return replace(current, evidence=evidence)
 
     await tools.store.change(execution.id, record, epoch=execution.epoch)
+
+
+def _lost_a_node(execution: Execution) -> bool:
+    causes = (execution.failure, *(state.diagnosis for state in execution.steps))
+    return any(cause is not None and cause.code is Code.NODE_LOST for cause in causes)
 
 
 async def _keep_objects(tools: Tools, execution: Execution) -> None:

@@ -29,7 +29,7 @@ from k8s_execution.engine.clocks import MILLISECOND, SECOND
 from k8s_execution.engine.ending import close, enter, fail, finish_step, skip_pending, warn
 
 STOP_PATIENCE = 60 * SECOND
-BLOCKED_AFTER = 120 * SECOND
+BLOCKED_AFTER = 30 * SECOND
 LOOK_AGAIN = 30 * SECOND
 _OWN_CONTAINERS = frozenset({naming.AGENT_INIT_CONTAINER, naming.COLLECTOR_CONTAINER})
 
@@ -163,9 +163,9 @@ def _cleaning(execution: Execution, observed: Observed, now: int) -> Plan:
     hold = _hold_until(execution)
     if hold is not None and now < hold:
         return Plan(execution, () if execution.hold_until is not None else (Hold(hold),), hold)
-    if not execution.workload_deleted:
-        return Plan(execution, (DeleteWorkload(),))
     execution = _note_blockers(execution, observed, now)
+    if not execution.workload_deleted:
+        return Plan(execution, (DeleteWorkload(),), now + LOOK_AGAIN)
     namespace = observed.namespace
     under_way = not observed.synced or (namespace is not None and namespace.terminating)
     return Plan(execution, () if under_way else (DeleteNamespace(),), now + LOOK_AGAIN)
@@ -187,10 +187,11 @@ def _hold_until(execution: Execution) -> int | None:
 def _note_blockers(execution: Execution, observed: Observed, now: int) -> Execution:
     namespace = observed.namespace
     since = execution.hold_until or execution.entered[Phase.CLEANING]
-    late = now - since >= BLOCKED_AFTER
-    if not late or namespace is None or not namespace.conditions:
+    if now - since < BLOCKED_AFTER or namespace is None:
         return execution
-    return warn(execution, f"{Code.CLEANUP_BLOCKED}: {'; '.join(namespace.conditions)}")
+    stuck = "pods do not end; is their node lost?" if observed.pods and not execution.workload_deleted else ""
+    blockers = [stuck] if stuck else namespace.conditions
+    return warn(execution, f"{Code.CLEANUP_BLOCKED}: {'; '.join(blockers)}") if blockers else execution
 
 
 def _with_images(execution: Execution, observed: Observed) -> Execution:

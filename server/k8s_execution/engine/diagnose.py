@@ -24,6 +24,11 @@ _HOPELESS_PULL = re.compile(
     r"|no program|authentication",
     re.IGNORECASE,
 )
+_EVICTED = frozenset({"EvictionByEvictionAPI", "PreemptionByScheduler", "Preempting", "TerminationByKubelet"})
+_NODE_LOST = frozenset(
+    {"NodeLost", "NodeAffinity", "NodeShutdown", "Terminated", "DeletionByTaintManager", "DeletionByPodGC"}
+)
+"""Reasons of a pod's status (kubelet) and of its DisruptionTarget condition (core/v1, PodReason…)."""
 _PASSING_REFUSAL = re.compile(r"status unknown for quota|error looking up service account|serviceaccount .* not found")
 
 
@@ -42,10 +47,14 @@ def of_pod(pod: PodFact, now: int) -> Diagnosis | None:
 
 def of_loss(pod: PodFact) -> Diagnosis | None:
     """Why the cluster ended this pod as a whole, if it did; whatever its containers say then is a consequence."""
+    where = f"pod/{pod.name}"
     if pod.reason == "Evicted":
-        return Diagnosis(Code.EVICTED, pod.message or "the pod was evicted", f"pod/{pod.name}", hint="lower its use")
-    if pod.reason in {"NodeLost", "NodeAffinity", "NodeShutdown", "Terminated", "DeletionByTaintManager"}:
-        return Diagnosis(Code.NODE_LOST, pod.message or f"the node was lost ({pod.reason})", f"pod/{pod.name}")
+        return Diagnosis(Code.EVICTED, pod.message or "the pod was evicted", where, hint="lower its use")
+    if pod.reason in _EVICTED:
+        hint = "was the node drained, or is the room needed by pods of a higher priority?"
+        return Diagnosis(Code.EVICTED, f"{pod.reason}: {pod.message or 'the pod was evicted'}", where, hint=hint)
+    if pod.reason in _NODE_LOST:
+        return Diagnosis(Code.NODE_LOST, pod.message or f"the node was lost ({pod.reason})", where)
     return None
 
 

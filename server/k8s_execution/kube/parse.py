@@ -61,6 +61,8 @@ def pod(raw: Raw) -> PodFact:
     labels = _map(metadata, "labels")
     conditions = _conditions(status)
     scheduled = conditions.get("PodScheduled", _EMPTY)
+    disrupted = conditions.get("DisruptionTarget", _EMPTY)
+    ended = status if _text(status, "reason") or not _is_true(disrupted) else disrupted
     return PodFact(
         namespace=_text(metadata, "namespace"),
         name=_text(metadata, "name"),
@@ -74,8 +76,8 @@ def pod(raw: Raw) -> PodFact:
         application=_text(labels, naming.LABEL_APPLICATION),
         job=_owner(metadata, "Job"),
         phase=_phase(status),
-        reason=_text(status, "reason"),
-        message=_text(status, "message"),
+        reason=_text(ended, "reason"),
+        message=_text(ended, "message"),
         node=_text(spec, "nodeName"),
         scheduled=_is_true(scheduled) or bool(_text(spec, "nodeName")),
         scheduling_message="" if _is_true(scheduled) else _text(scheduled, "message"),

@@ -11,14 +11,21 @@ from collections.abc import AsyncGenerator
 from contextlib import closing
 from datetime import UTC, datetime
 
+from k8s_execution.kube import parse
 from k8s_execution.kube.answers import PassingFault, StatusError
 from k8s_execution.kube.client import Client
 from k8s_execution.kube.limits import KubeLimits
+from k8s_execution.kube.listing import list_all
 from k8s_execution.kube.resources import resource
 from k8s_execution.ports.cluster import LogGone, LogNotReady, LogRequest, Unreachable
 
 _NOT_READY = re.compile(r"is waiting to start|does not have a host assigned|not available|PodInitializing")
 _GONE = re.compile(r"not found|is not valid for pod|unable to retrieve container logs|no such file|is terminated")
+_NO_LOG = re.compile(rb"(unable to retrieve container logs for|failed to try resolving symlinks in path) ")
+"""What a kubelet says of a container that is no more, but also of all containers while its runtime is away, and of a
+log that it just rotates; with status 200, in the log's place (GetContainerLogs, ReadLogs in pkg/kubelet/kuberuntime).
+Every line of a log begins with its time, so none looks like this."""
+_LONGEST_MESSAGE = 500
 
 
 class PodLogs:
@@ -39,13 +46,31 @@ class PodLogs:
         silence = None if request.follow else self._limits.log_read_timeout
         try:
             stream = await self._client.stream(path, _query(request), silence)
-        except StatusError as refusal:
-            raise _meaning(refusal.message, refusal.status) from refusal
-        except PassingFault as fault:
-            raise _meaning(fault.message, fault.status) from fault
+        except (StatusError, PassingFault) as refusal:
+            raise await self._meaning(request, refusal.message, refusal.status) from refusal
         with closing(stream):
-            while chunk := await stream.read():
+            chunk = await stream.read()
+            if _NO_LOG.match(chunk):
+                raise await self._meaning(request, chunk[:_LONGEST_MESSAGE].decode(errors="replace"), 500)
+            while chunk:
                 yield chunk
+                chunk = await stream.read()
+
+    async def _meaning(self, request: LogRequest, message: str, status: int) -> Exception:
+        """The port's exception for a refusal."""
+        doubtful = status in {400, 500} and _NO_LOG.match(message.encode()) and not request.previous
+        if doubtful and await self._stays(request):
+            return Unreachable(message)
+        return _meaning(message, status)
+
+    async def _stays(self, request: LogRequest) -> bool:
+        """Whether the pod is there and not about to go: then its present container is kept, and its log comes back.
+
+        If the API server does not answer either, nothing is proven and the fault is that.
+        """
+        query = [("fieldSelector", f"metadata.name={request.pod}")]
+        pods = [parse.pod(raw) for raw in await list_all(self._client, "Pod", request.namespace, query)]
+        return any(not pod.deleting for pod in pods)
 
 
 def _query(request: LogRequest) -> list[tuple[str, str]]:

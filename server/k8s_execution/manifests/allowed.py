@@ -129,11 +129,19 @@ _VOLUME = _some(
     },
     "name",
 )
+_TOLERATION = _all(
+    key=Only(("node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready")),
+    operator=Only(("Exists",)),
+    effect=Only(("NoExecute",)),
+    tolerationSeconds=Whole(0, 3600),
+)
+"""How long a lost node is waited for; nothing that would let a pod onto a node which is kept for others."""
 POD_SPEC = _some(
     {
         "serviceAccountName": Only((naming.SERVICE_ACCOUNT,)),
         "automountServiceAccountToken": Only((False,)),
         "enableServiceLinks": Only((False,)),
+        "tolerations": Items(_TOLERATION),
         "restartPolicy": Only(("Always", "Never")),
         "terminationGracePeriodSeconds": Whole(0, 300),
         "securityContext": _POD_SECURITY,

@@ -346,12 +346,23 @@ def test_evidence_is_sealed_before_anything_is_deleted() -> None:
 
 
 def test_a_terminating_namespace_is_not_deleted_again_and_its_blockers_are_told() -> None:
-    """CLEANUP_BLOCKED after two minutes, as a warning: the verdict stands."""
+    """CLEANUP_BLOCKED after half a minute, as a warning: the verdict stands."""
     made = build.execution(phase=Phase.CLEANING, evidence=EVIDENCE, verdict=Verdict.PASSED, workload_deleted=True)
     stuck = build.observed(namespace=build.namespace(terminating=True, conditions=("finalizer x remains",)))
     assert decide(made, stuck, build.START).actions == ()
-    late = decide(made, stuck, build.START + 130 * build.SECOND).execution
+    late = decide(made, stuck, build.START + 31 * build.SECOND).execution
     assert late.warnings == ("CLEANUP_BLOCKED: finalizer x remains",)
+
+
+def test_pods_that_do_not_end_are_told() -> None:
+    """A lost node confirms no end; the deletion goes on, and is looked after again."""
+    made = build.execution(phase=Phase.CLEANING, evidence=EVIDENCE, verdict=Verdict.PASSED)
+    view = build.observed(build.step_pod(deleting=True))
+    soon, late = (decide(made, view, build.START + after * build.SECOND) for after in (5, 31))
+    assert soon.execution.warnings == ()
+    assert late.execution.warnings == ("CLEANUP_BLOCKED: pods do not end; is their node lost?",)
+    assert (kinds(soon), kinds(late)) == (["DeleteWorkload"], ["DeleteWorkload"])
+    assert soon.wake_at is not None and late.wake_at is not None
 
 
 @pytest.mark.parametrize(
@@ -431,7 +442,17 @@ def test_the_first_cause_stays() -> None:
 
 
 @pytest.mark.parametrize("phase", [StepPhase.RUNNING, StepPhase.COLLECTING])
-@pytest.mark.parametrize(("reason", "code"), [("Evicted", Code.EVICTED), ("NodeLost", Code.NODE_LOST)])
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("Evicted", Code.EVICTED),
+        ("EvictionByEvictionAPI", Code.EVICTED),
+        ("PreemptionByScheduler", Code.EVICTED),
+        ("NodeLost", Code.NODE_LOST),
+        ("DeletionByTaintManager", Code.NODE_LOST),
+        ("DeletionByPodGC", Code.NODE_LOST),
+    ],
+)
 def test_a_pod_ended_as_a_whole_is_not_judged_by_its_containers(phase: StepPhase, reason: str, code: Code) -> None:
     """The killed container is a consequence, and there is nobody left to collect from."""
     killed = build.container(state=ContainerState.TERMINATED, exit_code=137)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from k8s_execution.domain.facts import EventFact, PodFact
 from k8s_execution.domain.lifecycle import Phase
+from k8s_execution.domain.verdict import Code, Diagnosis
 from k8s_execution.engine import collecting
 from k8s_execution.engine.tools import Tools
 from k8s_execution.ports.cluster import Refused
@@ -35,6 +36,16 @@ class SealedLogs:
         return LogSummary(0, 0, "sha", ())
 
 
+class Patient(SealedLogs):
+    """Notes how long it may take."""
+
+    timeout = 0.0
+
+    async def seal(self, execution_id: str, pods: Sequence[PodFact], timeout: float) -> LogSummary:
+        self.timeout = timeout
+        return await super().seal(execution_id, pods, timeout)
+
+
 async def test_what_may_not_be_read_is_a_gap_at_once() -> None:
     """A missing right does not come by asking again."""
     store, none = OneRecord(build.execution(phase=Phase.COLLECTING)), cast(Any, None)
@@ -43,3 +54,19 @@ async def test_what_may_not_be_read_is_a_gap_at_once() -> None:
     await collecting.seal(tools, store.execution, 0)
     assert store.execution.evidence is not None
     assert store.execution.evidence.gaps == ("events and pod statuses may not be read: cannot list events",)
+
+
+async def test_the_logs_of_a_lost_node_are_not_waited_for_long() -> None:
+    """It gives no refusal, only silence."""
+    lost = Diagnosis(Code.NODE_LOST, "the node was lost")
+    waited = []
+    for cause in (None, lost):
+        store, none, logs = (
+            OneRecord(build.execution(phase=Phase.COLLECTING, failure=cause)),
+            cast(Any, None),
+            Patient(),
+        )
+        tools = Tools(cast(Any, store), cast(Any, ForbiddenCluster()), none, none, none, cast(Any, logs), none, none)
+        await collecting.seal(tools, store.execution, 0)
+        waited.append(logs.timeout)
+    assert waited == [collecting.SEAL_SECONDS, collecting.SEAL_SECONDS_OF_A_LOST_NODE]

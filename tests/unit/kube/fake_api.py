@@ -272,13 +272,14 @@ class FakeApi:
 
 
 def _selected(body: Json, query: Mapping[str, str]) -> bool:
-    """Whether the selectors that this adapter uses match: label exists, involvedObject.uid equals."""
+    """Whether the selectors that this adapter uses match: label exists, involvedObject.uid or metadata.name equals."""
     label = query.get("labelSelector")
     if label and label not in body["metadata"].get("labels", {}):
         return False
     field_selector = query.get("fieldSelector", "")
-    uid = field_selector.removeprefix("involvedObject.uid=")
-    return not field_selector or body.get("involvedObject", {}).get("uid") == uid
+    field, _, value = field_selector.partition("=")
+    found = {"involvedObject.uid": body.get("involvedObject", {}).get("uid"), "metadata.name": body["metadata"]["name"]}
+    return not field_selector or found[field] == value
 
 
 def _address(path: str) -> tuple[str, str, str, str]:

@@ -126,6 +126,23 @@ def test_an_evicted_pod() -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "reason", "expected"),
+    [
+        ("True", "", ("DeletionByTaintManager", "Taint manager: deleting")),
+        ("True", "Evicted", ("Evicted", "low on memory")),
+        ("False", "", ("", "")),
+    ],
+)
+def test_a_pod_that_the_cluster_is_about_to_end(status: str, reason: str, expected: tuple[str, str]) -> None:
+    """The DisruptionTarget condition, where the status itself gives no reason."""
+    disruption = {"type": "DisruptionTarget", "status": status, "reason": "DeletionByTaintManager",
+                  "message": "Taint manager: deleting"}  # fmt: skip
+    own = {"reason": reason, "message": "low on memory"} if reason else {}
+    fact = parse.pod({"status": {"phase": "Running", "conditions": [disruption], **own}})
+    assert (fact.reason, fact.message) == expected
+
+
+@pytest.mark.parametrize(
     ("conditions", "complete", "failed"),
     [
         ([], False, ("", "")),

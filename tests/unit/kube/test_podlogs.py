@@ -80,6 +80,36 @@ async def test_refusals(api: FakeApi, logs: PodLogs, status: int, message: str, 
         await read(logs)
 
 
+NO_LOG = "unable to retrieve container logs for containerd://abc"
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize(
+    ("pod", "previous", "meaning"),
+    [
+        ({}, False, Unreachable),
+        ({"deletionTimestamp": "2026-11-24T09:00:00Z"}, False, LogGone),
+        (None, False, LogGone),
+        ({}, True, LogGone),
+    ],
+)
+async def test_a_runtime_that_is_away_is_no_proof_that_a_log_is_gone(
+    api: FakeApi, logs: PodLogs, status: int, pod: dict[str, str] | None, previous: bool, meaning: type[Exception]
+) -> None:
+    """A kubelet says the same of a removed container, and says it in the log's place; the pod tells which it is."""
+
+    async def write(_: web.Request, response: web.StreamResponse) -> None:
+        await response.write(NO_LOG.encode())
+
+    if pod is not None:
+        api.put("pods", {"metadata": {"name": "p", "namespace": "n", "uid": "u", **pod}})
+    api.logs = write
+    if status != 200:
+        api.faults.append(Fault("/log", status=status, body=status_body(status, "BadRequest", NO_LOG)))
+    with pytest.raises(meaning):
+        await read(logs, LogRequest("n", "p", "c", follow=not previous, previous=previous))
+
+
 async def test_a_cut_is_told_apart_from_an_end(api: FakeApi, logs: PodLogs) -> None:
     """What came is delivered, then Unreachable."""
 

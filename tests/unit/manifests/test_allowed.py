@@ -103,7 +103,9 @@ def test_every_path_on_the_list_is_one_that_kubernetes_knows(version: str, kind:
 
 POD_ATTACKS: list[tuple[str, Any]] = [
     ("hostNetwork", True), ("hostPID", True), ("hostIPC", True), ("shareProcessNamespace", True),
-    ("nodeName", "node-1"), ("nodeSelector", {}), ("priorityClassName", "system-node-critical"), ("tolerations", []),
+    ("nodeName", "node-1"), ("nodeSelector", {}), ("priorityClassName", "system-node-critical"),
+    ("tolerations", [{"key": "dedicated", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30}]),
+    ("tolerations", [{"operator": "Exists"}]),
     ("runtimeClassName", "x"), ("ephemeralContainers", []), ("hostAliases", []), ("dnsConfig", {}),
     ("serviceAccountName", "default"), ("automountServiceAccountToken", True), ("enableServiceLinks", True),
     ("imagePullSecrets", [{"name": "other"}]), ("hostUsers", True), ("schedulerName", "x"), ("affinity", {}),

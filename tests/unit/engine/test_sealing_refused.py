@@ -66,7 +66,8 @@ async def test_the_logs_of_a_lost_node_are_not_waited_for_long() -> None:
             cast(Any, None),
             Patient(),
         )
-        tools = Tools(cast(Any, store), cast(Any, ForbiddenCluster()), none, none, none, cast(Any, logs), none, none)
+        cluster = cast(Any, ForbiddenCluster())
+        tools = Tools(cast(Any, store), cluster, none, none, none, cast(Any, logs), none, none, 0)
         await collecting.seal(tools, store.execution, 0)
         waited.append(logs.timeout)
     assert waited == [collecting.SEAL_SECONDS, collecting.SEAL_SECONDS_OF_A_LOST_NODE]

@@ -54,10 +54,10 @@ def plan(pace: int) -> dict[str, Any]:
     return {"test_plan": {"source": {"image": {}}, "suites": [suite]}, "policy": {"timeout": "6m"}}
 
 
-def step_like(pace: int) -> dict[str, Any]:
-    """The spec of a pod that prints as a step does: under the agent, without a collector."""
+def step_like(argv: list[str]) -> dict[str, Any]:
+    """The spec of a pod that runs a command as a step does: under the agent, without a collector."""
     shared = [{"name": "shared", "mountPath": "/k8s-execution"}]
-    step = json.dumps({"command": command(pace), "merge": True, "in_place": True})
+    step = json.dumps({"command": argv, "merge": True, "in_place": True})
     agent = {"name": "agent", "image": "k8s-execution-agent:0.1.0", "command": ["/k8s-execution-agent", "install"]}
     printer = {
         "name": "step",
@@ -99,7 +99,7 @@ async def through_the_service(address: str, pace: int) -> float:
 def through_curl(kubeconfig: Path, folder: Path, pace: int) -> float:
     """Lines a second that curl gets of an ordinary pod."""
     name = f"loud-{time.monotonic_ns()}"
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": step_like(pace)}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": step_like(command(pace))}
     kubectl = [str(TOOLS / "kubectl"), "--kubeconfig", str(kubeconfig)]
     subprocess.run(
         [*kubectl, "create", "-f", "-"], input=json.dumps(pod).encode(), check=True, stdout=subprocess.DEVNULL

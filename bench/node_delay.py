@@ -30,7 +30,7 @@ import grpc
 from google.protobuf import json_format
 
 from bench.node_cluster import header, node, say, service
-from bench.node_logs import quantiles
+from bench.node_steps import quantiles
 from cluster.layout import Layout
 from k8s_execution.kube import parse
 from k8s_execution.kube.client import Client

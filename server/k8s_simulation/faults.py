@@ -46,10 +46,11 @@ class EvictPod:
 
 @dataclass(frozen=True, slots=True)
 class LogRotation:
-    """Node: container log files are rotated at this size."""
+    """Node: container log files are rotated at this size, looked at every so many seconds (a kubelet: not below 3)."""
 
     max_bytes: int
     max_files: int = 5
+    interval_seconds: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,14 +156,19 @@ async def test_what_a_new_namespace_needs_comes_late(service: Service, kube: Kub
     await oracle.check(service, execution_id, "PASSED")
 
 
-async def test_a_log_that_rotates_faster_than_it_is_read_is_whole(service: Service, kube: Kube) -> None:
-    """Files of 64 KiB and 3 MB written at once: what the log has lost comes from the agent's file, line for line."""
-    await cluster.script(kube, cluster.fault("LogRotation", max_bytes=64 << 10, max_files=2))
-    execution_id = await service.execute(plans.plan(plans.shell("loud", "seq -f 'loud line number %.0f' 120000")))
+async def test_a_log_that_rotates_while_its_reader_is_cut_off_is_whole(service: Service, kube: Kube) -> None:
+    """Files of 64 KiB, a new one every second, and every read cut off: the agent's file has what the log has lost."""
+    await cluster.script(
+        kube,
+        cluster.fault("LogRotation", max_bytes=64 << 10, max_files=2, interval_seconds=1.0),
+        cluster.fault("CutLogs", after_bytes=1_500_000),
+    )
+    loud = 'for round in 1 2 3 4 5 6; do seq -f "round $round line %.0f" 20000; sleep 0.5; done'
+    execution_id = await service.execute(plans.plan(plans.shell("loud", loud)))
     final = await oracle.check(service, execution_id, "PASSED")
     lines = await reading.step_lines(service, execution_id)
-    numbers = [int(line.rpartition(" ")[2]) for line in lines]
-    assert numbers == list(range(1, 120_001)), (final.evidence.gaps, len(numbers))
+    expected = [f"round {burst} line {number}" for burst in range(1, 7) for number in range(1, 20_001)]
+    assert lines == expected, (final.evidence.gaps, len(lines))
     assert final.evidence.complete, final.evidence.gaps
 
 

@@ -21,7 +21,7 @@ from k8s_execution.logs.merge import LongLine, Merge
 from k8s_execution.logs.resume import Resume, Token
 from k8s_execution.ports.cluster import ExecFailed, LogGone, Unreachable
 
-HELD = 1024 * 1024
+HELD = 4 * 1024 * 1024
 """Bytes held back at most before they are looked up."""
 
 TRIES = 10

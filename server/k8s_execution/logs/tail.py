@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterable
 from dataclasses import replace
 from enum import Enum, auto
@@ -240,8 +241,7 @@ class Tail:
             pieces = self._framer.feed(data)
             if not pieces:
                 continue
-            now = asyncio.get_running_loop().time()
-            self._lag.arrived(now, 0.0 if at else waited, len(data), last_time(pieces))
+            self._lag.arrived(time.time(), 0.0 if at else waited, len(data), last_time(pieces))
             if not self._begun:
                 self._doubt_beginning(pieces)
             await self._store(pieces)
@@ -252,8 +252,8 @@ class Tail:
         Looked at only where it can be: the step had ended, or had run or printed for a while, before its first read.
         """
         self._begun = True
-        target, time = self._run.target, first_time(pieces)
-        late = target.started_at is None or time > (target.started_at + PROMPT_US) * 1000
+        target, first = self._run.target, first_time(pieces)
+        late = target.started_at is None or first > (target.started_at + PROMPT_US) * 1000
         if self._proving.possible and (target.terminated or late or len(raw_bytes(pieces)) >= BACKLOG):
             self._proving.suspect = self._proving.doubtful = True
 

@@ -23,6 +23,7 @@ from k8s_simulation.node.callers import Callers, ReviewedCertificates, SharedTok
 from k8s_simulation.node.events import EventRecorder
 from k8s_simulation.node.images import Catalogue
 from k8s_simulation.node.kube import KubeClient
+from k8s_simulation.node.logs import Rotation
 from k8s_simulation.node.memory import MemoryWatch
 from k8s_simulation.node.network import HostNetwork, PodNetwork
 from k8s_simulation.node.node import Node, Taint
@@ -186,7 +187,7 @@ async def run(options: argparse.Namespace) -> None:
             labels=labels,
             taints=taints,
             index_url=index_url,
-            rotation=options.log_rotation,
+            rotation=Rotation(max_bytes=options.log_rotation),
         )
         server = KubeletServer(node, callers, options.certificate)
         await server.start(options.port)

@@ -3,8 +3,9 @@
 Every line is stored as the kubelet prints it with `timestamps=true` (30 characters of RFC 3339 with nine digits and a
 space before the line), prepared once when it is written, so that serving is copying. The stamp is the time at which
 the node read the output. stdout and stderr of a container are one pipe, so their order is the order of writing (a
-difference: a real runtime reads them apart). Like a kubelet's, a log is read from its newest file only; a follower
-crosses rotations without a gap as long as it is not more than `keep` files behind.
+difference: a real runtime reads them apart). Like a kubelet, the node looks at a log's size only now and then; a log is
+read from its newest file only, and a follower that has read a file to its end goes on with the newest: what was rotated
+twice before it came is lost to it (pkg/kubelet/logs/container_log_manager.go; cri-client/pkg/logs, `ReadLogs`).
 
 Must not know pods, HTTP or how processes are started.
 """
@@ -21,8 +22,18 @@ from pathlib import Path
 
 STAMP = 31  # length of "2026-11-24T09:00:00.123456789Z "
 READ = 256 * 1024
-DEFAULT_ROTATION = 10 * 1024 * 1024  # kubelet's containerLogMaxSize
-KEEP = 5  # kubelet's containerLogMaxFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """When a log begins a new file: the kubelet's containerLogMaxSize, -MaxFiles and -MonitorInterval (s)."""
+
+    max_bytes: int = 10 * 1024 * 1024
+    max_files: int = 5
+    interval: float = 10.0
+
+
+DEFAULT_ROTATION = Rotation()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +56,7 @@ def stamp(nanoseconds: int) -> bytes:
 class ContainerLog:
     """The log of one run of a container. Written by one pump, read by any number of readers on the same event loop."""
 
-    def __init__(self, folder: Path, rotation: int = DEFAULT_ROTATION) -> None:
+    def __init__(self, folder: Path, rotation: Rotation = DEFAULT_ROTATION) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.rotation = rotation
@@ -53,6 +64,7 @@ class ContainerLog:
         self.ended = False
         self._size = 0
         self._open_line = False
+        self._looked = time.monotonic()
         self._file = os.open(self.path(0), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._waiters: set[asyncio.Future[None]] = set()
 
@@ -62,15 +74,10 @@ class ContainerLog:
 
     def write(self, output: bytes) -> None:
         """Append output as it came from the process; lines may arrive in pieces."""
-        while output:
-            self._rotate_if_full()
-            room = max(1, self.rotation - self._size)
-            cut = len(output)
-            if cut > room:
-                cut = output.rfind(b"\n", 0, room) + 1 or output.find(b"\n") + 1 or cut
-            self._append(output[:cut])
-            output = output[cut:]
-        self._wake()
+        self._rotate_if_full()
+        if output:
+            self._append(output)
+            self._wake()
 
     def _append(self, output: bytes) -> None:
         prefix = stamp(time.time_ns())
@@ -95,13 +102,17 @@ class ContainerLog:
 
     def _rotate_if_full(self) -> None:
         """Begin a new file, but only between lines; called when something is about to be written."""
-        if self._size < self.rotation or self._open_line:
+        now = time.monotonic()
+        if now - self._looked < self.rotation.interval:
+            return
+        self._looked = now
+        if self._size < self.rotation.max_bytes or self._open_line:
             return
         os.close(self._file)
         self.generation += 1
         self._size = 0
         self._file = os.open(self.path(self.generation), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self.path(self.generation - KEEP).unlink(missing_ok=True)
+        self.path(self.generation - self.rotation.max_files).unlink(missing_ok=True)
 
     def _wake(self) -> None:
         for waiter in self._waiters:
@@ -141,7 +152,7 @@ class ContainerLog:
                     yield chunk if query.timestamps else strip(chunk)
                     await asyncio.sleep(0)
                 elif newest > reader.generation and query.follow:
-                    reader.open(max(reader.generation + 1, newest - KEEP + 1))
+                    reader.open(newest)
                 elif ended or not query.follow:
                     return
                 else:

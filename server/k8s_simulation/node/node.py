@@ -13,7 +13,7 @@ from k8s_simulation.faults import EvictPod, Fault, ImagePullError, LogRotation, 
 from k8s_simulation.node.events import EventRecorder
 from k8s_simulation.node.images import Catalogue
 from k8s_simulation.node.kube import KubeClient
-from k8s_simulation.node.logs import DEFAULT_ROTATION
+from k8s_simulation.node.logs import DEFAULT_ROTATION, Rotation
 from k8s_simulation.node.memory import MemoryWatch
 from k8s_simulation.node.network import HostNetwork, PodNetwork
 from k8s_simulation.node.sandbox import Sandbox
@@ -69,9 +69,10 @@ class NodeFaults:
         return ""
 
     @property
-    def rotation(self) -> int | None:
-        """The log size at which files are rotated, if scripted."""
-        return next((f.max_bytes for f in self._faults if isinstance(f, LogRotation)), None)
+    def rotation(self) -> Rotation | None:
+        """When log files are rotated, if scripted."""
+        scripted = (f for f in self._faults if isinstance(f, LogRotation))
+        return next((Rotation(f.max_bytes, f.max_files, f.interval_seconds) for f in scripted), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict)  # beside those that every node has
     taints: Sequence[Taint] = ()
     index_url: str = ""  # of the package relay, as pods reach it
-    rotation: int = DEFAULT_ROTATION
+    rotation: Rotation = DEFAULT_ROTATION
     times: Times = field(default_factory=Times)
     faults: NodeFaults = field(default_factory=NodeFaults)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from k8s_execution.logs.lag import BEHIND, IDLE, UNKNOWN, Lag
 
-OFFSET = -1_700_000_000.0
+OFFSET = -40.0
 """Our clock less the node's, in seconds."""
 
+NOW = 1_700_000_000.0
 
-def arrived(lag: Lag, age: float, *, waited: float = 0.0, size: int = 100, now: float = 50.0) -> bool:
+
+def arrived(lag: Lag, age: float, *, waited: float = 0.0, size: int = 100, offset: float = OFFSET) -> bool:
     """A line of this age arrives; whether the follow is behind then."""
-    lag.arrived(now, waited, size, round((now - age - OFFSET) * 1e9))
+    lag.arrived(NOW, waited, size, round((NOW - age - offset) * 1e9))
     return lag.behind
 
 
@@ -24,9 +26,14 @@ def test_an_old_line_is_behind_once_the_clocks_are_compared() -> None:
     assert [arrived(lag, age) for age in (0.02, BEHIND / 2, BEHIND + 0.1, 0.1)] == [False, False, True, False]
 
 
-def test_without_any_wait_much_that_was_read_counts_as_behind() -> None:
+def test_without_any_wait_much_that_is_not_fresh_counts_as_behind() -> None:
     lag = Lag()
     assert [arrived(lag, 0.0, size=UNKNOWN), arrived(lag, 0.0, size=1)] == [False, True]
+
+
+def test_without_any_wait_fresh_lines_are_not_behind() -> None:
+    lag = Lag()
+    assert not arrived(lag, 0.01, size=UNKNOWN + 1, offset=0.1)
 
 
 def test_a_wait_while_behind_does_not_hide_it_for_longer_than_that() -> None:

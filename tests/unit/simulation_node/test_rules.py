@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8s_simulation.node import names, relay
-from k8s_simulation.node.logs import ContainerLog, Query
+from k8s_simulation.node.logs import ContainerLog, Query, Rotation
 from k8s_simulation.node.references import ImageName, ceil, expand, parse_image, quantity
 from k8s_simulation.node.runtime import Kind, PodFacts, Record, Running, State, Terminated, Waiting
 from k8s_simulation.node.sandbox import Mount
@@ -197,7 +197,7 @@ async def read(log: ContainerLog, **query: Any) -> bytes:
 def test_a_follower_gets_exactly_what_was_written_however_it_was_cut(pieces: list[bytes], rotation: int) -> None:
     async def scenario() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            log = ContainerLog(Path(folder), rotation)
+            log = ContainerLog(Path(folder), Rotation(max_bytes=rotation, interval=0.0))
             reader = asyncio.create_task(read(log, follow=True))
             for piece in pieces:
                 if piece:
@@ -208,6 +208,25 @@ def test_a_follower_gets_exactly_what_was_written_however_it_was_cut(pieces: lis
             assert await reader == b"".join(pieces)
 
     asyncio.run(scenario())
+
+
+async def test_a_follower_that_is_two_rotations_behind_goes_on_with_the_newest_file(tmp_path: Path) -> None:
+    log = ContainerLog(tmp_path, Rotation(max_bytes=10, interval=0.0))
+    log.write(b"one\n")
+    reader = asyncio.create_task(read(log, follow=True))
+    await asyncio.sleep(0)
+    for line in (b"two\n", b"three\n"):
+        log.write(line)
+    log.close()
+    assert await reader == b"one\nthree\n"
+
+
+async def test_a_log_is_rotated_only_when_the_node_looks_at_it(tmp_path: Path) -> None:
+    log = ContainerLog(tmp_path, Rotation(max_bytes=10, interval=3600))
+    for line in (b"one\n", b"two\n"):
+        log.write(line)
+    log.close()
+    assert await read(log) == b"one\ntwo\n"
 
 
 @given(st.integers(min_value=0, max_value=60), st.integers(min_value=0, max_value=50))

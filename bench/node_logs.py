@@ -3,9 +3,9 @@
     python -m bench.node_logs        (root; brings its own cluster up, takes it down)
 
 **Throughput.** A container prints LINES numbered lines of 120 bytes flat out, under the agent, as every step does.
-Three read it: the service (its gRPC client counts), curl on `pods/NAME/log?follow=true&timestamps=true`, and `kubectl logs
--f --timestamps`. They take turns, in another order each round; a rate is lines a second from a reader's first bytes to
-its last. No reader decodes what it reads while the clock runs; every line is checked afterwards. Two ways:
+The service (its gRPC client counts), curl on `pods/NAME/log?follow=true&timestamps=true` and `kubectl logs -f
+--timestamps` read it. They take turns, in another order each round; a rate is lines a second from a reader's first
+bytes to its last. No reader decodes what it reads while the clock runs; every line is checked afterwards. Two ways:
 
 * `live`: the reader is attached before the first line, and the container prints while it is read; a container each.
 * `backlog`: all three read the same container's log, after it was printed. The service is stopped (SIGSTOP) from the

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from k8s_execution.domain import naming
-from k8s_execution.domain.execution import Cluster, Execution, StepKey, StepPhase, StepState
+from k8s_execution.domain.execution import Cluster, ClusterKind, Execution, StepKey, StepPhase, StepState
 from k8s_execution.domain.facts import (
     ContainerFact,
     ContainerKind,
@@ -36,7 +36,7 @@ ID = "a" * naming.ID_LENGTH
 NAMESPACE = f"quality-fabric-{ID}"
 START = 1_700_000_000_000_000
 SECOND = 1_000_000
-CLUSTER = Cluster("SIMULATED", "v1.34.0-simulated", "cluster-uid")
+CLUSTER = Cluster(ClusterKind.SIMULATED, "v1.34.0-simulated", "cluster-uid")
 
 
 def suite(name: str = "unit", **given: object) -> Step:

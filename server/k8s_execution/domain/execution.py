@@ -95,6 +95,13 @@ class ResolvedImage:
     ran_as: str = ""
 
 
+class ClusterKind(StrEnum):
+    """Whether containers really run, or local programs in their place."""
+
+    SIMULATED = "SIMULATED"
+    KUBERNETES = "KUBERNETES"
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """Where an execution runs; `uid` is the uid of the cluster's kube-system namespace.
@@ -102,7 +109,7 @@ class Cluster:
     A `private` cluster was started by the service's own process and ended with it: nothing of it is left afterwards.
     """
 
-    kind: str
+    kind: ClusterKind
     version: str
     uid: str
     private: bool = False

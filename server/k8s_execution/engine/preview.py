@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from k8s_execution.domain import naming
-from k8s_execution.domain.execution import Cluster, Execution, StepKey, StepState
+from k8s_execution.domain.execution import Cluster, ClusterKind, Execution, StepKey, StepState
 from k8s_execution.domain.plan import Specification
 from k8s_execution.ports.cluster import Body
 from k8s_execution.ports.manifests import ManifestSource
@@ -23,7 +23,7 @@ def objects(manifests: ManifestSource, specification: Specification, prefix: str
         id=PREVIEW_ID,
         specification=specification,
         namespace=naming.namespace(prefix, PREVIEW_ID),
-        cluster=Cluster("", "", ""),
+        cluster=Cluster(ClusterKind.KUBERNETES, "", ""),
         steps=initial_steps(specification),
         foundation_created=True,
         applications_created=frozenset(a.name for a in specification.environment.applications),

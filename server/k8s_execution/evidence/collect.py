@@ -24,7 +24,7 @@ from k8s_execution.evidence.source import AGENT, read_all
 from k8s_execution.evidence.tarstream import BadStream, Entry, TarStream
 from k8s_execution.ports.archive import Archive
 from k8s_execution.ports.cluster import Exec, ExecFailed
-from k8s_execution.ports.store import ArtifactEntry
+from k8s_execution.ports.store import ArtifactEntry, ArtifactKind
 
 MANIFEST = "manifest.json"
 LONGEST_MANIFEST = 16 * 1024 * 1024
@@ -35,7 +35,7 @@ ANSWER_SECONDS = 30.0
 MOST_BYTES = 512 * 1024 * 1024
 MOST_FILES = 10_000
 SKIPPED_SHOWN = 20
-KINDS = {"reports": "REPORT", "artifacts": "ARTIFACT"}
+KINDS = {"reports": ArtifactKind.REPORT, "artifacts": ArtifactKind.ARTIFACT}
 """First part of a name in the stream → kind of the stored file."""
 
 

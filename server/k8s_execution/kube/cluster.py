@@ -225,5 +225,6 @@ async def read_identity(client: Client) -> execution.Cluster:
     version = str((await client.get("/version")).get("gitVersion") or "")
     metadata = system.get("metadata")
     uid = str(metadata.get("uid") or "") if isinstance(metadata, dict) else ""
-    kind = "SIMULATED" if version.endswith(_SIMULATED_SUFFIX) else "KUBERNETES"
+    simulated = version.endswith(_SIMULATED_SUFFIX)
+    kind = execution.ClusterKind.SIMULATED if simulated else execution.ClusterKind.KUBERNETES
     return execution.Cluster(kind=kind, version=version, uid=uid)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from k8s_execution.domain.execution import Execution, StepKey
@@ -48,6 +49,22 @@ Choice = Callable[[Sequence[QueueEntry], int], Sequence[str]]
 """Picks whom to admit (ids) from everyone who waits in one cluster, and the number of active executions there."""
 
 
+class EventType(StrEnum):
+    """The kinds of status event; where several fit a change, the first in this order is told."""
+
+    CREATED = "CREATED"
+    VERDICT = "VERDICT"
+    PHASE_CHANGED = "PHASE_CHANGED"
+    STEP_CHANGED = "STEP_CHANGED"
+    UPDATED = "UPDATED"
+    OTHER = "OTHER"
+    """One that a newer replica wrote; never written."""
+
+    @classmethod
+    def _missing_(cls, _value: object) -> EventType:
+        return cls.OTHER
+
+
 @dataclass(frozen=True, slots=True)
 class StatusEvent:
     """One status event: the execution as it was after the change. `position` orders events across executions."""
@@ -56,7 +73,7 @@ class StatusEvent:
     execution_id: str
     sequence: int
     time: int
-    type: str
+    type: EventType
     execution: Execution
 
 
@@ -72,12 +89,19 @@ class ExecutionFilter:
     labels: Mapping[str, str] | None = None
 
 
+class ArtifactKind(StrEnum):
+    """What a step's file is: a report, which is parsed, or anything else that it left to keep."""
+
+    REPORT = "REPORT"
+    ARTIFACT = "ARTIFACT"
+
+
 @dataclass(frozen=True, slots=True)
 class ArtifactEntry:
     """One file kept of a step: where it lies in the archive, its size and SHA-256."""
 
     path: str
-    kind: str
+    kind: ArtifactKind
     step: StepKey
     bytes: int
     sha256: str

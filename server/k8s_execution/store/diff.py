@@ -6,20 +6,10 @@ It must not write anything; `store.writing` does, in the transaction of the chan
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
 
 from k8s_execution.domain.execution import Execution
 from k8s_execution.domain.lifecycle import Phase
-
-
-class EventType(StrEnum):
-    """The kinds of status event; where several fit, the first in this order is told."""
-
-    CREATED = "CREATED"
-    VERDICT = "VERDICT"
-    PHASE_CHANGED = "PHASE_CHANGED"
-    STEP_CHANGED = "STEP_CHANGED"
-    UPDATED = "UPDATED"
+from k8s_execution.ports.store import EventType
 
 
 class RecordFixed(Exception):

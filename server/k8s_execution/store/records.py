@@ -17,7 +17,7 @@ from k8s_execution.domain.encoding import decode, encode
 from k8s_execution.domain.execution import Execution, StepKey
 from k8s_execution.domain.plan import ImageSource, Specification, StepKind, TestPlan
 from k8s_execution.domain.testcase import TestCase, TestStatus
-from k8s_execution.ports.store import ArtifactEntry, StatusEvent
+from k8s_execution.ports.store import ArtifactEntry, ArtifactKind, EventType, StatusEvent
 
 Row = Mapping[Any, Any]
 
@@ -76,7 +76,9 @@ def new_row(execution: Execution) -> dict[str, Any]:
 def event(row: Row) -> StatusEvent:
     """A status event, from a row joined with its execution's specification."""
     execution = from_json(row["specification"], row["record"])
-    return StatusEvent(row["position"], row["execution_id"], row["sequence"], row["time"], row["type"], execution)
+    return StatusEvent(
+        row["position"], row["execution_id"], row["sequence"], row["time"], EventType(row["type"]), execution
+    )
 
 
 def _text(data: object) -> str:
@@ -140,7 +142,7 @@ def artifact_row(execution_id: str, entry: ArtifactEntry) -> dict[str, Any]:
         "execution_id": execution_id,
         "path": entry.path,
         "step": step_text(entry.step),
-        "kind": entry.kind,
+        "kind": entry.kind.value,
         "bytes": entry.bytes,
         "sha256": entry.sha256,
     }
@@ -148,4 +150,4 @@ def artifact_row(execution_id: str, entry: ArtifactEntry) -> dict[str, Any]:
 
 def artifact(row: Row) -> ArtifactEntry:
     """An artifact."""
-    return ArtifactEntry(row["path"], row["kind"], step_key(row["step"]), row["bytes"], row["sha256"])
+    return ArtifactEntry(row["path"], ArtifactKind(row["kind"]), step_key(row["step"]), row["bytes"], row["sha256"])

@@ -14,7 +14,7 @@ from k8s_execution.domain import holding
 from k8s_execution.domain.execution import Execution
 from k8s_execution.domain.faults import IdempotencyConflict, QueueFull, Stale
 from k8s_execution.domain.lifecycle import ACTIVE, Phase
-from k8s_execution.ports.store import Acceptance, Change, Choice, QueueEntry, StepResult
+from k8s_execution.ports.store import Acceptance, Change, Choice, EventType, QueueEntry, StepResult
 from k8s_execution.store import diff, reading, records
 from k8s_execution.store.schema import artifacts, cases, collected, events, executions, idempotency, labels, secrets
 from k8s_execution.store.writer import Transaction
@@ -69,7 +69,7 @@ def accept(transaction: Transaction, acceptance: Acceptance, owner: str) -> Exec
             "created_at": now,
         }
         transaction.connection.execute(insert(idempotency).values(entry))
-    _add_event(transaction, diff.EventType.CREATED, execution, row["record"])
+    _add_event(transaction, EventType.CREATED, execution, row["record"])
     transaction.changed.add(execution.id)
     return execution
 
@@ -182,7 +182,7 @@ def _write(transaction: Transaction, before: Execution, text: str, after: Execut
     return written
 
 
-def _add_event(transaction: Transaction, told: diff.EventType, after: Execution, record: str) -> None:
+def _add_event(transaction: Transaction, told: EventType, after: Execution, record: str) -> None:
     values = {
         "execution_id": after.id,
         "sequence": after.sequence,

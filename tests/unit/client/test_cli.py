@@ -347,56 +347,6 @@ async def test_cancel_asks_and_answers_at_once(service: FakeService) -> None:
     assert service.received["Cleanup"][0].execution_id == "run0"
 
 
-async def test_validate_says_all_problems(service: FakeService, plan: Path) -> None:
-    """Exit code 2 where there are some, 0 where not."""
-    service.problems.append(
-        results_pb2.Problem(field="policy.ttl", value="x", message="must be a duration", hint="60m")
-    )
-    answer = await cli(service, "validate", str(plan))
-    assert answer.code == 2
-    assert "policy.ttl: must be a duration (is x); 60m" in answer.out
-    service.problems.clear()
-    assert (await cli(service, "validate", str(plan))).code == 0
-
-
-async def test_validate_says_what_does_not_fit_and_what_the_service_says_of_the_rest(
-    service: FakeService, tmp_path: Path
-) -> None:
-    """In one answer; the service's words on what was left out, or on a list that lost an entry, would only confuse."""
-    plan = tmp_path / "plan.yaml"
-    suite = "{name: unit, type: PYTST, image: 'a b', command: [run, 012, x], env: {A: 1}}"
-    plan.write_text(f"test_plan: {{source: {{image: {{}}}}, suites: [{suite}]}}\npolicy: {{ttl: x}}\n")
-    for field in (
-        "test_plan.suites[0].type",
-        "test_plan.suites[0].command[1]",
-        "test_plan.suites[0].image",
-        "policy.ttl",
-    ):
-        service.problems.append(results_pb2.Problem(field=field, message="says the service"))
-    answer = await cli(service, "validate", str(plan), "-o", "json")
-    assert answer.code == 2
-    problems = json.loads(answer.out)["problems"]
-    assert [(p["field"], p["message"] == "says the service") for p in problems] == [
-        ("test_plan.suites[0].type", False),
-        ("test_plan.suites[0].command[1]", False),
-        ("test_plan.suites[0].image", True),
-        ("policy.ttl", True),
-    ]
-    sent = service.received["Validate"][0].request.test_plan.suites[0]
-    assert (sent.name, list(sent.command), dict(sent.env)) == ("unit", ["run", "x"], {"A": "1"})
-
-
-async def test_validate_says_what_does_not_fit_also_without_the_service(service: FakeService, tmp_path: Path) -> None:
-    """And that the rest was not judged."""
-    plan = tmp_path / "plan.yaml"
-    plan.write_text("test_pln: {}\n")
-    service.refuse("Validate", Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", "QUEUE_FULL"))
-    answer = await cli(service, "validate", str(plan))
-    assert answer.code == 2
-    assert "test_pln: is no field here" in answer.out
-    assert "only the file's form could be judged" in answer.err
-
-
 async def test_render_prints_one_yaml_stream(service: FakeService, plan: Path) -> None:
     """For kubectl apply -f -."""
     service.objects.append(results_pb2.RenderedObject(kind="Namespace", name="a", yaml="kind: Namespace\n"))

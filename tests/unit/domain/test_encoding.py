@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from k8s_execution.domain.encoding import decode, encode
 from k8s_execution.domain.execution import (
     Cluster,
+    ClusterKind,
     Evidence,
     Execution,
     ResolvedImage,
@@ -136,7 +137,7 @@ EXECUTION = st.builds(
     id=TEXT,
     specification=SPECIFICATION,
     namespace=TEXT,
-    cluster=st.builds(Cluster, TEXT, TEXT, TEXT),
+    cluster=st.builds(Cluster, st.sampled_from(ClusterKind), TEXT, TEXT),
     phase=st.sampled_from(Phase),
     steps=some(STATE),
     verdict=VERDICT,

@@ -30,7 +30,8 @@ def as_port(cluster: Cluster) -> ClusterPort:
 async def test_identity(api: FakeApi, connect: Connect) -> None:
     """kube-system's uid and the version; a simulated cluster says so in its version."""
     async with asyncio.TaskGroup() as tasks, connect(tasks) as cluster:
-        assert as_port(cluster).identity == execution.Cluster("KUBERNETES", "v1.34.0", "cluster-uid")
+        real = execution.ClusterKind.KUBERNETES
+        assert as_port(cluster).identity == execution.Cluster(real, "v1.34.0", "cluster-uid")
     api.git_version = "v1.34.0-simulated"
     async with asyncio.TaskGroup() as tasks, connect(tasks) as cluster:
         assert cluster.identity.kind == "SIMULATED"

@@ -6,7 +6,7 @@ import functools
 from dataclasses import replace
 from pathlib import Path
 
-from k8s_execution.domain.execution import Cluster, Execution, StepKey, StepState
+from k8s_execution.domain.execution import Cluster, ClusterKind, Execution, StepKey, StepState
 from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.domain.plan import (
     Application,
@@ -86,7 +86,7 @@ SMALLEST = Specification(
 def execution(specification: Specification = SPECIFICATION) -> Execution:
     """An execution of the plan that has just been admitted."""
     steps = tuple(StepState(StepKey(s.kind, s.name)) for s in specification.test_plan.steps)
-    cluster = Cluster("SIMULATED", "v1.34.0", "uid")
+    cluster = Cluster(ClusterKind.SIMULATED, "v1.34.0", "uid")
     return Execution(ID, specification, NAMESPACE, cluster, steps=steps, entered={Phase.PROVISIONING: STARTED})
 
 

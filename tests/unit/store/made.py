@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from k8s_execution.domain import naming
-from k8s_execution.domain.execution import Cluster, Execution
+from k8s_execution.domain.execution import Cluster, ClusterKind, Execution
 from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.ports.store import Acceptance, Change
 from support import build
 
-HERE = Cluster("SIMULATED", "v1.34.0-simulated", "cluster-here")
-ELSEWHERE = Cluster("SIMULATED", "v1.34.0-simulated", "cluster-elsewhere", private=True)
+HERE = Cluster(ClusterKind.SIMULATED, "v1.34.0-simulated", "cluster-here")
+ELSEWHERE = Cluster(ClusterKind.SIMULATED, "v1.34.0-simulated", "cluster-elsewhere", private=True)
 
 
 def execution(**given: object) -> Execution:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from k8s_execution.domain.execution import Cluster
+from k8s_execution.domain.execution import Cluster, ClusterKind
 from k8s_execution.domain.faults import Stale
 from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.store.leases import OwnerLock
@@ -121,7 +121,7 @@ async def test_adoption_wakes_listeners_but_is_not_told_to_callers(
 
 
 async def test_only_who_sees_a_cluster_adopts_what_runs_there(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
-    real = Cluster("KUBERNETES", "v1.34.0", "a-real-one")
+    real = Cluster(ClusterKind.KUBERNETES, "v1.34.0", "a-real-one")
     async with SqlStore.open(tmp_path, executor) as one:
         await one.accept(acceptance(cluster=real))
     async with SqlStore.open(tmp_path, executor) as two:

@@ -12,7 +12,7 @@ from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.domain.plan import StepKind
 from k8s_execution.domain.testcase import TestCase, TestStatus
 from k8s_execution.domain.verdict import Verdict
-from k8s_execution.ports.store import ArtifactEntry, ExecutionFilter, StepResult
+from k8s_execution.ports.store import ArtifactEntry, ArtifactKind, ExecutionFilter, StepResult
 from k8s_execution.store.sqlite import SqlStore
 from support import build
 from unit.store.made import acceptance, entering, warn
@@ -87,7 +87,10 @@ def result(execution_id: str, key: StepKey, *names: str) -> StepResult:
     """Cases in the order of these names, artifacts by path."""
     cases = [TestCase("suite", "class", n, TestStatus.FAILED, 0.25, "f.py", "no\n", "é\0") for n in names]
     return StepResult(
-        execution_id, key, cases, [ArtifactEntry(f"{key.name}/{n}", "REPORT", key, 5, "ab") for n in sorted(names)]
+        execution_id,
+        key,
+        cases,
+        [ArtifactEntry(f"{key.name}/{n}", ArtifactKind.REPORT, key, 5, "ab") for n in sorted(names)],
     )
 
 

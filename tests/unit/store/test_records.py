@@ -13,6 +13,7 @@ from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.domain.plan import StepKind
 from k8s_execution.domain.testcase import TestCase, TestStatus
 from k8s_execution.domain.verdict import Verdict
+from k8s_execution.ports.store import EventType
 from k8s_execution.store import diff, records
 from support import build
 from unit.store.made import execution
@@ -66,7 +67,7 @@ def test_only_what_is_kept_to_look_at_is_held(phase: Phase, hold_until: int | No
 def test_the_verdict_is_told_before_the_phase() -> None:
     before = execution(phase=Phase.COLLECTING)
     after = replace(before, phase=Phase.CLEANING, verdict=Verdict.PASSED)
-    assert diff.event_type(before, after) is diff.EventType.VERDICT
+    assert diff.event_type(before, after) is EventType.VERDICT
 
 
 def test_another_owner_is_no_event() -> None:

@@ -24,7 +24,7 @@ from k8s_execution.manifests.templates import load, templates_folder
 from k8s_execution.ports.archive import StoredFile
 from k8s_execution.ports.logs import LogBatch
 from k8s_execution.ports.manifests import InstallationSettings
-from k8s_execution.ports.store import Acceptance, ExecutionFilter, StatusEvent, StepResult
+from k8s_execution.ports.store import Acceptance, EventType, ExecutionFilter, StatusEvent, StepResult
 from k8s_execution.runtime.threads import Threads
 from k8s_execution.usecases import Limits, Parts, UseCases
 from support import build
@@ -56,9 +56,9 @@ class MemoryStore:
             return self.executions[earlier]
         if key:
             self.keys[key] = (acceptance.execution.id, print_)
-        return self.put(replace(acceptance.execution, created_at=self.time), "CREATED")
+        return self.put(replace(acceptance.execution, created_at=self.time), EventType.CREATED)
 
-    def put(self, execution: Execution, kind: str = "UPDATED") -> Execution:
+    def put(self, execution: Execution, kind: EventType = EventType.UPDATED) -> Execution:
         """Write an execution as it should be from now on, with an event."""
         sequence = len([e for e in self.log if e.execution_id == execution.id]) + 1
         self.time += 1

@@ -17,7 +17,7 @@ from k8s_execution.domain.testcase import TestCase, TestStatus
 from k8s_execution.domain.verdict import Verdict
 from k8s_execution.engine.sweep import Finding, OrphanReason, SweepAction
 from k8s_execution.ports.logs import LogBatch, LogGap, LogLine, LogLines, LogStream
-from k8s_execution.ports.store import ArtifactEntry, StepResult
+from k8s_execution.ports.store import ArtifactEntry, ArtifactKind, EventType, StepResult
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_pb2, results_pb2
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_service_pb2 as pb
 from support import build
@@ -140,9 +140,9 @@ async def test_a_page_token_of_another_kind_is_refused(stub: Stub, world: World)
 
 
 async def test_watch_streams_to_the_end_and_resumes(stub: Stub, world: World) -> None:
-    execution = world.store.put(build.execution(), "CREATED")
-    world.store.put(replace(execution, phase=Phase.TESTING), "PHASE_CHANGED")
-    world.store.put(replace(execution, phase=Phase.DONE, verdict=Verdict.PASSED), "PHASE_CHANGED")
+    execution = world.store.put(build.execution(), EventType.CREATED)
+    world.store.put(replace(execution, phase=Phase.TESTING), EventType.PHASE_CHANGED)
+    world.store.put(replace(execution, phase=Phase.DONE, verdict=Verdict.PASSED), EventType.PHASE_CHANGED)
     events = [a.event async for a in stub.Watch(pb.WatchRequest(execution_id=build.ID))]
     assert [e.sequence for e in events] == [1, 2, 3]
     assert [e.type for e in events] == [1, 2, 2]
@@ -182,7 +182,7 @@ async def test_results_come_in_pages_with_suites_and_artifacts_on_the_first(stub
     world.store.put(execution)
     cases = [TestCase("a", "t.C", f"t{i}", TestStatus.PASSED, 0.5) for i in range(3)]
     cases.append(TestCase("a", "t.C", "bad", TestStatus.FAILED, 0.5, "t.py", "m" * 2000, "d" * 20_000))
-    kept = ArtifactEntry("steps/suite-a-0-1/reports/junit.xml", "REPORT", keys["a"], 10, "ab")
+    kept = ArtifactEntry("steps/suite-a-0-1/reports/junit.xml", ArtifactKind.REPORT, keys["a"], 10, "ab")
     world.store.found[build.ID] = [StepResult(build.ID, keys["a"], cases, [kept])]
     world.archive.files = {(build.ID, kept.path): b"<xml/>", (build.ID, "objects/pods.jsonl"): b"{}\n"}
     request = pb.GetResultsRequest(execution_id=build.ID, page_size=3)

@@ -36,7 +36,7 @@ from k8s_execution.domain.plan import (
 )
 from k8s_execution.domain.verdict import Code, Diagnosis, Verdict
 from k8s_execution.ports.logs import LogBatch, LogLine, LogLines, LogStream
-from k8s_execution.ports.store import StatusEvent
+from k8s_execution.ports.store import EventType, StatusEvent
 from k8s_execution.transports.wire import encode_execution, encode_logs, events
 from k8s_execution.transports.wire.decode_plan import execute_call
 from k8s_execution.usecases import ExecuteCall
@@ -267,7 +267,7 @@ def test_the_cause_is_not_told_before_the_verdict() -> None:
     [("VERDICT", execution_pb2.StatusEvent.VERDICT), ("NEWER", execution_pb2.StatusEvent.TYPE_UNSPECIFIED)],
 )
 def test_an_event_of_a_kind_this_version_does_not_know_is_still_an_event(kind: str, expected: int) -> None:
-    event = StatusEvent(7, build.ID, 3, build.START, kind, finished())
+    event = StatusEvent(7, build.ID, 3, build.START, EventType(kind), finished())
     answer = events.response(event, "c").event
     assert (answer.type, answer.sequence, answer.cursor) == (expected, 3, "c")
 

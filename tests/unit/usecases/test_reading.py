@@ -17,7 +17,7 @@ from k8s_execution.domain.plan import StepKind
 from k8s_execution.domain.testcase import TestCase, TestStatus
 from k8s_execution.domain.verdict import Verdict
 from k8s_execution.ports.logs import LogBatch, LogStream
-from k8s_execution.ports.store import ArtifactEntry, ExecutionFilter, StepResult
+from k8s_execution.ports.store import ArtifactEntry, ArtifactKind, ExecutionFilter, StepResult
 from k8s_execution.usecases import Limits, LogFilter, Parts, UseCases
 from support import build
 from unit.usecases.made import EVERYTHING, Batches, call, collect, data, entering, named, warn
@@ -124,7 +124,7 @@ async def test_results_are_paged_in_plan_order(cases: UseCases, parts: Parts) ->
     made = (await cases.execute(call(build.specification(build.suite("a"), build.suite("b"))))).execution
     for name in ("b", "a"):
         key = StepKey(StepKind.SUITE, name)
-        kept = [ArtifactEntry(f"{name}/x", "FILE", key, 1, "00")]
+        kept = [ArtifactEntry(f"{name}/x", ArtifactKind.ARTIFACT, key, 1, "00")]
         result = StepResult(made.id, key, [case(f"{name}{n}") for n in range(5)], kept)
         await parts.store.save_result(result, warn, epoch=1)
     seen: list[str] = []

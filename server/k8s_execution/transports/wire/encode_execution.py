@@ -131,8 +131,7 @@ def verdict(value: Verdict | None) -> pb.Verdict.ValueType:
 
 
 def _cluster(record: Execution) -> pb.Cluster:
-    kinds = {"SIMULATED": pb.Cluster.SIMULATED, "KUBERNETES": pb.Cluster.KUBERNETES}
-    return pb.Cluster(kind=kinds.get(record.cluster.kind, pb.Cluster.KIND_UNSPECIFIED), version=record.cluster.version)
+    return pb.Cluster(kind=pb.Cluster.Kind.Value(record.cluster.kind.value), version=record.cluster.version)
 
 
 def _step(state: StepState) -> pb.Step:

@@ -19,7 +19,6 @@ from k8s_execution_client._gen.maestro.k8s.execution.v1 import results_pb2 as pb
 MESSAGE, DETAILS = 1024, 16_384
 """The longest message and details of a test case, in characters (the contract)."""
 
-_KINDS = {"REPORT": pb.Artifact.REPORT, "ARTIFACT": pb.Artifact.ARTIFACT, "RECORD": pb.Artifact.RECORD}
 _TYPES = mimetypes.MimeTypes()
 """Python's own table only: the host's files would make answers differ from machine to machine."""
 
@@ -109,6 +108,6 @@ def _artifact(entry: ArtifactEntry) -> pb.Artifact:
         path=entry.path,
         bytes=entry.bytes,
         sha256=entry.sha256,
-        kind=_KINDS.get(entry.kind.upper(), pb.Artifact.KIND_UNSPECIFIED),
+        kind=pb.Artifact.Kind.Value(entry.kind.value),
         step=entry.step.name,
     )

@@ -7,12 +7,15 @@ protobuf, gRPC or Kubernetes: faults leave as `domain.faults`, streams as async 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import struct
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from k8s_execution.domain import naming
+from k8s_execution.domain.encoding import encode
 from k8s_execution.domain.execution import Execution
 from k8s_execution.domain.faults import CursorInvalid, FailedPrecondition, NotFound, Problem, ValidationFailed
 from k8s_execution.domain.fingerprint import fingerprint
@@ -233,11 +236,12 @@ class UseCases:
     async def list_executions(self, wanted: ExecutionFilter, page_size: int, token: str) -> Page:
         """All executions, newest first; pages stay stable while new ones arrive."""
         size = min(page_size or PAGE_SIZE, PAGE_LIMIT)
-        before = self._decode_page(token) if token else None
+        purpose = _listing(wanted)
+        before = self._decode_page(purpose, token) if token else None
         found = await self._parts.store.list(wanted, limit=size + 1, before=before)
         shown = found[:size]
         last = shown[-1] if len(found) > size else None
-        next_token = self._parts.cursors.encode("page", f"{last.created_at} {last.id}".encode()) if last else ""
+        next_token = self._parts.cursors.encode(purpose, f"{last.created_at} {last.id}".encode()) if last else ""
         return Page([await self._view(e) for e in shown], next_token)
 
     async def results(self, execution_id: str, page_size: int = 0, token: str = "") -> Results:
@@ -356,8 +360,12 @@ class UseCases:
             raise CursorInvalid("the cursor does not hold a position")
         return shape.unpack(payload)
 
-    def _decode_page(self, token: str) -> tuple[int, str]:
-        created, _, execution_id = self._parts.cursors.decode("page", token).decode().partition(" ")
+    def _decode_page(self, purpose: str, token: str) -> tuple[int, str]:
+        try:
+            payload = self._parts.cursors.decode(purpose, token)
+        except CursorInvalid as invalid:
+            raise _foreign_token(token) from invalid
+        created, _, execution_id = payload.decode().partition(" ")
         return int(created), execution_id
 
     def _require_cluster(self) -> ClusterReader:
@@ -366,6 +374,19 @@ class UseCases:
                 "this service only shows history: it has no cluster", "start it with --simulate or --kubeconfig"
             )
         return self._parts.cluster
+
+
+def _listing(wanted: ExecutionFilter) -> str:
+    """The purpose of a listing's page tokens: a token is a place in what this filter shows, and in nothing else."""
+    shown = json.dumps(encode(wanted), sort_keys=True)
+    return f"page:{hashlib.sha256(shown.encode()).hexdigest()}"
+
+
+def _foreign_token(token: str) -> CursorInvalid:
+    message = "is no page token of a listing with this filter"
+    hint = "send the filter of the first page with every token, or leave page_token out to begin again"
+    problem = Problem("page_token", token[:80], "page_token.listing", message, hint)
+    return CursorInvalid(f"page_token: {message}", hint, problems=(problem,))
 
 
 def _untold(found: Sequence[Problem], told: Sequence[Problem]) -> Iterator[Problem]:

@@ -41,13 +41,13 @@ class Fault(Exception):
     """
 
     reason = "INTERNAL"
-    problems: tuple[Problem, ...] = ()
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, problems: Sequence[Problem] = ()) -> None:
         """Hold the message; it may be shown to callers, so it names no secret and no internals."""
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.problems = tuple(problems)
 
 
 class ValidationFailed(Fault):
@@ -59,8 +59,7 @@ class ValidationFailed(Fault):
         """Hold every problem; the message names the first."""
         first = problems[0]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        super().__init__(f"{first.field}: {first.message}{more}", first.hint)
-        self.problems = tuple(problems)
+        super().__init__(f"{first.field}: {first.message}{more}", first.hint, problems=problems)
 
 
 class NotFound(Fault):
@@ -100,8 +99,7 @@ class HoldsFull(Fault):
 
     def __init__(self, problem: Problem) -> None:
         """Hold the problem, which names the field that asks for it."""
-        super().__init__(f"{problem.field}: {problem.message}", problem.hint)
-        self.problems = (problem,)
+        super().__init__(f"{problem.field}: {problem.message}", problem.hint, problems=(problem,))
 
 
 class TooLarge(Fault):

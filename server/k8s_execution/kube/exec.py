@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from k8s_execution.kube import channels
-from k8s_execution.kube.answers import PassingFault, StatusError
+from k8s_execution.kube.answers import StatusError
 from k8s_execution.kube.client import Client
 from k8s_execution.kube.limits import KubeLimits
 from k8s_execution.kube.resources import resource
@@ -98,7 +98,10 @@ class Executor:
     async def exec(
         self, namespace: str, pod: str, container: str, argv: Sequence[str], *, stdin: bool = False
     ) -> AsyncIterator[ExecStream]:
-        """Start `argv`; leaving the context closes the connection. ExecFailed if it cannot be started."""
+        """Start `argv`; leaving the context closes the connection.
+
+        ExecFailed where the API server refuses it for good, Unreachable where it does not answer or says "later".
+        """
         socket = await self._open(namespace, pod, container, argv, stdin)
         try:
             if socket.protocol not in channels.PROTOCOLS:
@@ -121,5 +124,5 @@ class Executor:
         ]
         try:
             return await self._client.web_socket(path, query, channels.PROTOCOLS)
-        except (StatusError, PassingFault) as error:
+        except StatusError as error:
             raise ExecFailed(f"exec in {namespace}/{pod}/{container}: {error}") from error

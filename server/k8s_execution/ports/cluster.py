@@ -153,7 +153,7 @@ class Exec(Protocol):
     def exec(
         self, namespace: str, pod: str, container: str, argv: Sequence[str], *, stdin: bool = False
     ) -> AbstractAsyncContextManager[ExecStream]:
-        """Start `argv`; leaving the context closes the connection."""
+        """Start `argv`; leaving the context closes the connection. ExecFailed, or Unreachable where nobody answers."""
         ...
 
 

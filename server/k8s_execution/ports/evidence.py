@@ -30,7 +30,10 @@ class Collected:
 
 
 class StepCollector(Protocol):
-    """Talks to the collector container through exec; every call may be repeated; raises cluster.ExecFailed."""
+    """Talks to the collector container through exec; every call may be repeated.
+
+    Raises cluster.ExecFailed, and cluster.Unreachable where the API server does not answer.
+    """
 
     async def send_source(self, execution: Execution, pod: PodFact) -> None:
         """Stream the execution's source into the pod and have it confirmed."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from k8s_execution.kube import channels
 from k8s_execution.kube.client import Client
 from k8s_execution.kube.exec import Executor
-from k8s_execution.ports.cluster import ExecFailed
+from k8s_execution.ports.cluster import ExecFailed, Unreachable
 from unit.kube.conftest import LIMITS
 from unit.kube.fake_api import FakeApi, Fault, status_body
 
@@ -115,9 +115,17 @@ async def test_a_refused_start_keeps_the_servers_words(
 ) -> None:
     """The body of a refused handshake is not dropped."""
     api.faults.append(Fault("exec", status=status, body=status_body(status, "R", message)))
-    with pytest.raises(ExecFailed) as caught:
+    with pytest.raises(Unreachable if status == 500 else ExecFailed) as caught:
         await run(executor_of, "true")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_an_api_server_that_says_later_has_not_refused(api: FakeApi, executor_of: Executor, status: int) -> None:
+    """It is waited for like any other silence of it."""
+    api.faults.append(Fault("exec", status=status, body=status_body(status, "R", "later")))
+    with pytest.raises(Unreachable, match="later"):
+        await run(executor_of, "true")
 
 
 async def test_a_container_that_does_not_run_is_told_on_the_status_channel(api: FakeApi, executor_of: Executor) -> None:

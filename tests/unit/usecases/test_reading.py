@@ -76,6 +76,29 @@ async def test_pages_stay_stable_while_new_ones_arrive(cases: UseCases) -> None:
     assert (seen, token) == (before[::-1], "")
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        ExecutionFilter(project="shop"),
+        ExecutionFilter(phases=frozenset({Phase.QUEUED})),
+        ExecutionFilter(labels={"branch": "main"}),
+        ExecutionFilter(name="plan"),
+    ],
+)
+async def test_a_page_token_holds_only_with_its_own_filter(cases: UseCases, other: ExecutionFilter) -> None:
+    """Else the next page would go on in another listing, and leave out or repeat; the page size may change."""
+    for number in range(3):
+        await cases.execute(named(number))
+    token = (await cases.list_executions(EVERYTHING, 1, "")).next_token
+    with pytest.raises(CursorInvalid) as refused:
+        await cases.list_executions(other, 1, token)
+    problem = refused.value.problems[0]
+    assert (problem.field, problem.rule) == ("page_token", "page_token.listing")
+    with pytest.raises(CursorInvalid):
+        await cases.list_active(EVERYTHING, 1, token)
+    assert len((await cases.list_executions(EVERYTHING, 2, token)).executions) == 2
+
+
 async def test_active_are_those_that_wait_or_have_an_environment(cases: UseCases, parts: Parts) -> None:
     """Not those that are DONE, unless asked for."""
     waiting, running, done = [(await cases.execute(named(n))).execution.id for n in range(3)]

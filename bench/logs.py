@@ -5,7 +5,8 @@ the service (log reader → journal → StreamLogs → a gRPC client that counts
 .../pods/NAME/log?follow=true&timestamps=true of a pod that prints the same under the same agent. Two paces: flat out,
 where the simulated node gives several times what a kubelet can (about 260,000 lines/s on two cores, a flush a line),
 and at REAL_PACE lines/s. The node rotates no log here: who is slower than the printer would lose lines on either way.
-Prints JSON with medians and ratios; lines are numbered, so a lost or doubled one ends the benchmark.
+Prints JSON with medians, ratios, the service's CPU time a line and the machine's load (on a machine that others use,
+that time says more than the ratio). Lines are numbered, so a lost or doubled one ends it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import signal
 import statistics
 import subprocess
@@ -27,7 +29,7 @@ import grpc
 import yaml
 from google.protobuf import json_format
 
-from bench.startup import wait_for
+from bench.startup import cpu_seconds, wait_for
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_service_pb2, execution_service_pb2_grpc
 
 LINES, ROUNDS, REAL_PACE, TARGET = 1_500_000, 3, 200_000, 0.8
@@ -73,14 +75,14 @@ def step_like(argv: list[str]) -> dict[str, Any]:
     }
 
 
-async def through_the_service(address: str, pace: int) -> float:
-    """Lines a second that a gRPC client gets."""
+async def through_the_service(address: str, pid: int, pace: int) -> tuple[float, float]:
+    """Lines a second that a gRPC client gets, and CPU µs a line of the service for the whole run."""
     async with grpc.aio.insecure_channel(address, options=[("grpc.max_receive_message_length", 64 << 20)]) as channel:
         stub: Any = execution_service_pb2_grpc.ExecutionServiceStub(channel)
         request = json_format.ParseDict(plan(pace), execution_service_pb2.ExecuteRequest())
         execution_id = (await stub.Execute(request)).execution.id
         following = execution_service_pb2.StreamLogsRequest(execution_id=execution_id, follow=True, containers=["step"])
-        expected, first, last = 0, 0.0, 0.0
+        expected, first, last, used = 0, 0.0, 0.0, cpu_seconds(pid)
         async for answer in stub.StreamLogs(following):
             if answer.batch.HasField("gap"):
                 raise SystemExit(f"a gap after line {expected}: {answer.batch.gap}")
@@ -93,7 +95,7 @@ async def through_the_service(address: str, pace: int) -> float:
         if expected != LINES:
             status = await stub.Status(execution_service_pb2.StatusRequest(execution_id=execution_id))
             raise SystemExit(f"{expected} of {LINES} lines came: {status.execution}")
-        return LINES / (last - first)
+        return LINES / (last - first), (cpu_seconds(pid) - used) / LINES * 1e6
 
 
 def through_curl(kubeconfig: Path, folder: Path, pace: int) -> float:
@@ -140,18 +142,19 @@ def running(command: list[str], ready: Path) -> Any:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(ready, process)
-        yield
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
 
 
-def summary(pairs: list[tuple[float, float]]) -> dict[str, float]:
-    """Medians of both ways, and of their ratio pair by pair."""
+def summary(rounds: list[tuple[tuple[float, float], float]]) -> dict[str, float]:
+    """Medians of both ways, and of their ratio round by round."""
     return {
-        "service_lines_per_second": round(statistics.median(ours for ours, _ in pairs)),
-        "curl_lines_per_second": round(statistics.median(curl for _, curl in pairs)),
-        "ratio": round(statistics.median(ours / curl for ours, curl in pairs), 2),
+        "service_lines_per_second": round(statistics.median(ours for (ours, _), _ in rounds)),
+        "curl_lines_per_second": round(statistics.median(curl for _, curl in rounds)),
+        "ratio": round(statistics.median(ours / curl for (ours, _), curl in rounds), 2),
+        "service_cpu_us_per_line": round(statistics.median(cpu for (_, cpu), _ in rounds), 2),
     }
 
 
@@ -166,15 +169,17 @@ def main() -> int:
         simulation += ["--agent", agent.stdout.split()[-1], "--log-rotation", "1000000000"]
         serve = [str(TOOLS / "k8s-execution"), "serve", "--kubeconfig", str(kubeconfig), "--data", str(folder / "data")]
         serve += ["--grpc-address", "127.0.0.1:0", "--ready-file", str(ready)]
-        figures: dict[str, Any] = {"rounds": ROUNDS, "lines": LINES, "target": TARGET}
-        with running(simulation, cluster_ready), running(serve, ready):
+        figures: dict[str, Any] = {"rounds": ROUNDS, "lines": LINES, "target": TARGET, "load_before": os.getloadavg()}
+        with running(simulation, cluster_ready), running(serve, ready) as service:
             address = json.loads(ready.read_text())["grpc"]
             for name_of_pace, pace in (("flat_out", 0), ("at_real_pace", REAL_PACE)):
-                pairs = [
-                    (asyncio.run(through_the_service(address, pace)), through_curl(kubeconfig, folder, pace))
-                    for _ in range(ROUNDS)
-                ]
-                figures[name_of_pace] = summary(pairs)
+
+                def one_round(pace: int = pace) -> tuple[tuple[float, float], float]:
+                    ours = asyncio.run(through_the_service(address, service.pid, pace))
+                    return ours, through_curl(kubeconfig, folder, pace)
+
+                figures[name_of_pace] = summary([one_round() for _ in range(ROUNDS)])
+        figures["load_after"] = os.getloadavg()
     print(json.dumps(figures, indent=1))
     return int(figures["flat_out"]["ratio"] < TARGET)
 

@@ -13,7 +13,6 @@ import asyncio
 import json
 import logging
 import os
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +43,7 @@ from k8s_execution.manifests.render import Manifests
 from k8s_execution.manifests.templates import load, templates_folder
 from k8s_execution.ports.cluster import ClusterPort
 from k8s_execution.ports.manifests import InstallationSettings
-from k8s_execution.runtime import process
+from k8s_execution.runtime import process, scratch
 from k8s_execution.runtime.agent_program import agent_program
 from k8s_execution.runtime.clock import SystemClock
 from k8s_execution.runtime.sealing import KeySealer, installation_key
@@ -108,7 +107,7 @@ async def serve(settings: Settings, *, ready: OnReady | None = None) -> None:
 @asynccontextmanager
 async def embedded(settings: Settings) -> AsyncIterator[Ready]:
     """The service in this event loop, on a Unix socket that only this user may reach; gives where it answers."""
-    with tempfile.TemporaryDirectory(prefix="k8s-execution-") as folder:  # made with mode 0700
+    with scratch.scratch() as folder:
         stop = asyncio.Event()
         answers: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         chosen = replace(settings, grpc_address=f"unix:{folder}/grpc")
@@ -262,8 +261,9 @@ async def _core(settings: Settings, stack: AsyncExitStack) -> Core:
 
 
 async def _tidy_for_ever(core: Core) -> None:
-    """Remove uploaded bundles that no execution asked for in a long time; an execution lives far shorter."""
+    """Remove what killed processes left, and uploaded bundles that no execution asked for in a long time."""
     while True:
+        await Threads(core.executor).run(scratch.sweep)
         try:
             await core.archive.delete_bundles_unused_since(time.time() - BUNDLES_KEPT_SECONDS)
         except OSError as error:
@@ -279,9 +279,9 @@ async def _kubeconfig(settings: Settings, stack: AsyncExitStack) -> Path | None:
         return settings.kubeconfig
     from k8s_simulation.cluster import ClusterOptions, SimulatedCluster
 
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="k8s-simulation-"))
+    folder = stack.enter_context(scratch.scratch())
     options = ClusterOptions(
-        Path(folder),
+        folder,
         images=settings.images,
         agent=await agent_program(settings.agent),
         faults=settings.faults,

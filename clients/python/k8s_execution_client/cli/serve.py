@@ -112,13 +112,13 @@ def simulate(
     """Run only a simulated cluster, for kubectl and `serve`. It ends with this process."""
 
     async def command() -> None:
-        import tempfile
-
         if kubeconfig is not None:
             _check_folder(kubeconfig)
         settings = settings_of(Where(images=tuple(image or ()), allow_unisolated=allow_unisolated), faults=faults)
-        with tempfile.TemporaryDirectory(prefix="k8s-simulation-") as folder:
-            await _simulate(settings, Path(folder), port, kubeconfig)
+        from k8s_execution.runtime.scratch import scratch
+
+        with scratch() as folder:
+            await _simulate(settings, folder, port, kubeconfig)
 
     perform(command)
 

@@ -82,6 +82,11 @@ class Resume:
             self._missing()
 
     def _search(self, lines: Lines) -> Lines:
+        met = self._met + lines.times.count(self.token.time)
+        if met < self.token.count and max(lines.times, default=0) <= self.token.latest:
+            # The token's line comes later, and nothing here says that it does not; a loud second is 100,000 lines.
+            self._met = met
+            return Lines([], [])
         for index, time in enumerate(lines.times):
             if self._begins(time):
                 # A whole line: also where fragments of it were stored, which then were all of it.
@@ -127,14 +132,14 @@ class Resume:
 
     def _advance(self, lines: Lines) -> None:
         times, token = lines.times, self.token
-        last = times[-1]
+        last, greatest = times[-1], max(times)
         same = 1
         while same < len(times) and times[-1 - same] == last:
             same += 1
         if same == len(times) and last == token.time:
             same += token.count
         raw = token.raw if token.raw < 0 else token.raw + sum(map(len, lines.data)) + len(times)
-        self.token = Token(last, same, 0, max(token.latest, *times), raw)
+        self.token = Token(last, same, 0, max(token.latest, greatest), raw)
 
     def _advance_fragment(self, piece: Fragment) -> None:
         token = self.token

@@ -2,15 +2,16 @@
 
 Ours (by installation id) go when their row is DONE, or missing in two sweeps in a row and past a minimal age; a
 foreign installation's only after its expiry, and where it has none it is reported, never deleted. Deletions a sweep
-are bounded, and carry a uid precondition. A store without a single execution has perhaps lost them: then ours go only
-after their expiry too.
+are bounded, carry a uid precondition, and are told as done when the namespace is seen to be gone. A store without a
+single execution has perhaps lost them: then ours go only after their expiry too.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from k8s_execution.domain.facts import NamespaceFact
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 MINIMAL_AGE = 60 * SECOND
 MOST_DELETIONS = 20
 SWEEP_EVERY = 300.0
+GONE_SECONDS = 60.0
+"""How long a sweep watches what it deleted, all together, before it calls the rest BLOCKED."""
 
 
 class SweepAction(StrEnum):
@@ -110,9 +113,11 @@ class Sweeper:
             self._unknown = frozenset(j.namespace.uid for j in judged)
         judged.sort(key=lambda j: (j.namespace.created_at, j.namespace.name))
         chosen = [j for j in judged if j.deletable and not j.namespace.terminating][:MOST_DELETIONS]
-        if not dry_run:
-            chosen = [j for j in chosen if await self._delete(j.namespace)]
-        return [_finding(j, now, delete=j in chosen) for j in judged]
+        if dry_run:
+            return [_finding(j, now, SweepAction.DELETED if j in chosen else _standing(j.namespace)) for j in judged]
+        asked = {j.namespace.uid for j in chosen if await self._delete(j.namespace)}
+        left = await self._left(asked)
+        return [_finding(_as_seen(j, left), now, _done(j.namespace, asked, left)) for j in judged]
 
     async def sweep_for_ever(self) -> None:
         """Sweep every few minutes; a cluster or store that does not answer, or refuses, is asked again next time."""
@@ -130,8 +135,26 @@ class Sweeper:
             row = None
         return judge(namespace, self.installation, row, now, seen_before=namespace.uid in seen)
 
+    async def _left(self, asked: Collection[str]) -> Mapping[str, NamespaceFact]:
+        """Those of the given uids that are still seen, when all are gone or the patience with them is over."""
+        changed = asyncio.Event()
+        cancel = self.cluster.subscribe(lambda _key: changed.set())
+        try:
+            async with asyncio.timeout(GONE_SECONDS):
+                while left := {n.uid: n for n in self.cluster.namespaces() if n.uid in asked}:
+                    changed.clear()
+                    await changed.wait()
+        except TimeoutError:
+            pass  # told as BLOCKED, with what the API server says of them
+        finally:
+            cancel()
+        return left
+
     async def _delete(self, namespace: NamespaceFact) -> bool:
-        """Whether it was deleted; one whose deletion is refused does not keep the later ones from theirs."""
+        """Whether it was asked to go; one whose deletion is refused does not keep the later ones from theirs.
+
+        The pods are asked first, with a short grace, which the namespace controller's own deletion does not lengthen.
+        """
         try:
             await self.cluster.drain(namespace.name, POD_GRACE_SECONDS)
             await self.cluster.delete(ObjectRef("Namespace", "", namespace.name, namespace.uid))
@@ -141,16 +164,36 @@ class Sweeper:
         return True
 
 
-def _finding(item: Judged, now: int, *, delete: bool) -> Finding:
+def _standing(namespace: NamespaceFact) -> SweepAction:
+    """What is to be said of one that nothing was done about."""
+    return SweepAction.BLOCKED if namespace.terminating and namespace.conditions else SweepAction.REPORTED
+
+
+def _done(namespace: NamespaceFact, asked: Collection[str], left: Mapping[str, NamespaceFact]) -> SweepAction:
+    """What became of one in a sweep that acts."""
+    if namespace.uid not in asked:
+        return _standing(namespace)
+    return SweepAction.BLOCKED if namespace.uid in left else SweepAction.DELETED
+
+
+def _as_seen(item: Judged, left: Mapping[str, NamespaceFact]) -> Judged:
+    """With the namespace as it was seen last; one that stays without a word says at least that."""
+    seen = left.get(item.namespace.uid)
+    if seen is None:
+        return item
+    silent = (f"it is still there {GONE_SECONDS:.0f} s after it was asked to go",)
+    return replace(item, namespace=replace(seen, conditions=seen.conditions or silent))
+
+
+def _finding(item: Judged, now: int, action: SweepAction) -> Finding:
     namespace = item.namespace
-    action = SweepAction.BLOCKED if namespace.terminating and namespace.conditions else SweepAction.REPORTED
     return Finding(
         namespace.name,
         namespace.uid,
         namespace.execution_id,
         namespace.installation,
         item.reason,
-        SweepAction.DELETED if delete else action,
+        action,
         (now - namespace.created_at) / 1e6,
         namespace.created_at,
         namespace.expires_at,

@@ -211,7 +211,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Unary("Cleanup", pb.CleanupRequest, pb.CleanupResponse, cleanup, idempotent=True, holds=True),
     Unary("ListActive", pb.ListActiveRequest, pb.ListActiveResponse, list_active, idempotent=True),
-    Unary("SweepOrphans", pb.SweepOrphansRequest, pb.SweepOrphansResponse, sweep_orphans, idempotent=True),
+    Unary("SweepOrphans", pb.SweepOrphansRequest, pb.SweepOrphansResponse, sweep_orphans, idempotent=True, holds=True),
     Unary("Validate", pb.ValidateRequest, pb.ValidateResponse, validate, idempotent=True, judged_inside=True),
     ServerStream("Watch", pb.WatchRequest, pb.WatchResponse, watch, Cursor("cursor", ("event", "cursor"))),
     ClientStream("UploadBundle", pb.UploadBundleRequest, pb.UploadBundleResponse, upload_bundle, idempotent=True),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -13,7 +15,7 @@ from k8s_execution.domain.execution import Execution
 from k8s_execution.domain.facts import NamespaceFact
 from k8s_execution.domain.faults import NotFound
 from k8s_execution.domain.lifecycle import Phase
-from k8s_execution.engine import admission
+from k8s_execution.engine import admission, sweep
 from k8s_execution.engine.sweep import OrphanReason, SweepAction, Sweeper, judge
 from k8s_execution.ports.cluster import ObjectRef, Refused
 from k8s_execution.ports.store import ExecutionFilter, QueueEntry
@@ -91,11 +93,18 @@ class StoreOfOthers(EmptyStore):
 
 
 class NotingCluster:
-    """A cluster of given namespaces that notes what is deleted; it refuses to drain `refused`."""
+    """A cluster of given namespaces that notes what is deleted; it refuses to drain `refused`.
 
-    def __init__(self, *namespaces: NamespaceFact, refused: str = "") -> None:
+    What is deleted goes a moment later, but for `stuck`, which then says `blockers`.
+    """
+
+    def __init__(
+        self, *namespaces: NamespaceFact, refused: str = "", stuck: str = "", blockers: tuple[str, ...] = ()
+    ) -> None:
         self._namespaces = namespaces
         self._refused = refused
+        self._stuck, self._blockers = stuck, blockers
+        self._listeners: list[Callable[[str], None]] = []
         self.deleted: list[ObjectRef] = []
 
     def namespaces(self) -> Sequence[NamespaceFact]:
@@ -107,7 +116,19 @@ class NotingCluster:
 
     async def delete(self, ref: ObjectRef) -> bool:
         self.deleted.append(ref)
+        asyncio.get_running_loop().call_soon(self._go, ref)
         return True
+
+    def subscribe(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def _go(self, ref: ObjectRef) -> None:
+        kept = (replace(n, terminating=True, conditions=self._blockers) for n in self._namespaces if n.uid == ref.uid)
+        others = tuple(n for n in self._namespaces if n.uid != ref.uid)
+        self._namespaces = (*others, *(n for n in kept if n.name == self._stuck))
+        for listener in self._listeners:
+            listener("")
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
@@ -145,3 +166,18 @@ async def test_an_orphan_that_cannot_be_deleted_does_not_protect_the_later_ones(
     sweeper = Sweeper(cast(Any, EmptyStore()), cast(Any, cluster), cast(Any, None), "installation")
     findings = await sweeper.sweep(dry_run=False)
     assert [(f.namespace, f.action) for f in findings] == [("a", SweepAction.REPORTED), ("b", SweepAction.DELETED)]
+
+
+@pytest.mark.parametrize(("said", "told"), [(("a finalizer is left",), "a finalizer is left"), ((), "is still there")])
+async def test_a_sweep_tells_as_deleted_only_what_is_gone(
+    said: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stays is BLOCKED, with what the API server says of it."""
+    monkeypatch.setattr(sweep, "GONE_SECONDS", 0.05)
+    ended = [build.namespace(name=n, uid=n, installation="other", expires_at=NOW - 1) for n in ("a", "b")]
+    cluster = NotingCluster(*ended, stuck="a", blockers=said)
+    sweeper = Sweeper(cast(Any, EmptyStore()), cast(Any, cluster), cast(Any, None), "installation")
+    findings = await sweeper.sweep(dry_run=False)
+    assert [(f.namespace, f.action) for f in findings] == [("a", SweepAction.BLOCKED), ("b", SweepAction.DELETED)]
+    assert told in findings[0].blockers[0]
+    assert cluster._listeners == []

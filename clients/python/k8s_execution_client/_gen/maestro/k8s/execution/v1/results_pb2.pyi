@@ -357,11 +357,11 @@ class Orphan(_message.Message):
         ACTION_UNSPECIFIED: Orphan._Action.ValueType  # 0
         """Nothing is known."""
         DELETED: Orphan._Action.ValueType  # 1
-        """Its deletion was sent; in a dry run, would be."""
+        """It was deleted and is gone; in a dry run, would be deleted."""
         REPORTED: Orphan._Action.ValueType  # 2
         """It was only reported."""
         BLOCKED: Orphan._Action.ValueType  # 3
-        """It is being deleted and does not go; `blockers` says why."""
+        """It is being deleted and does not go, or not within a minute; `blockers` says why."""
 
     class Action(_Action, metaclass=_ActionEnumTypeWrapper):
         """What is done with an orphan."""
@@ -369,11 +369,11 @@ class Orphan(_message.Message):
     ACTION_UNSPECIFIED: Orphan.Action.ValueType  # 0
     """Nothing is known."""
     DELETED: Orphan.Action.ValueType  # 1
-    """Its deletion was sent; in a dry run, would be."""
+    """It was deleted and is gone; in a dry run, would be deleted."""
     REPORTED: Orphan.Action.ValueType  # 2
     """It was only reported."""
     BLOCKED: Orphan.Action.ValueType  # 3
-    """It is being deleted and does not go; `blockers` says why."""
+    """It is being deleted and does not go, or not within a minute; `blockers` says why."""
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int

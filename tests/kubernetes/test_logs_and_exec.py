@@ -138,8 +138,9 @@ async def test_since_seconds_counts_back_from_now(kube: Kube, namespace: str) ->
 
 
 async def test_a_log_beyond_its_size_begins_later(kube: Kube, namespace: str) -> None:
-    # 36 MB with the usual 10 MiB a file: however a node keeps its files, the API reads the newest
-    script = "seq -f 'line %.0f of many that fill the file' 1 900000; sleep 600"
+    # The usual size is 10 MiB, a kubelet looks every 10 s; however a node keeps its files, the API reads the newest.
+    line = f"line %.0f {'x' * 1000}"
+    script = f"seq -f '{line}' 1 11000; while sleep 0.5; do echo later; done"
     await running(kube, namespace, script)
     async with asyncio.timeout(PATIENCE * 2):
         while (await kube.log(namespace, "p", limitBytes=7)).body in {"line 1 ", ""}:  # noqa: ASYNC110 - nothing else tells

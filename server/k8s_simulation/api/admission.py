@@ -119,7 +119,21 @@ def _bounds(item: Object, resources: Object, kind: str) -> list[str]:
             problems.append(f"maximum {name} usage per {kind} is {bound}.  No limit is specified")
         elif quantities.parse(limits[name]) > quantities.parse(bound):
             problems.append(f"maximum {name} usage per {kind} is {bound}, but limit is {limits[name]}")
+    for name, bound in (item.get("maxLimitRequestRatio") or {}).items():
+        problems += _ratio(name, bound, requests.get(name), limits.get(name), kind)
     return problems
+
+
+def _ratio(name: str, bound: str, request: str | None, limit: str | None, kind: str) -> list[str]:
+    """plugin/pkg/admission/limitranger, limitRequestRatioConstraint."""
+    asked, most = quantities.parse(request or 0), quantities.parse(limit or 0)
+    problem = f"{name} max limit to request ratio per {kind} is {bound}, but "
+    if not asked:
+        return [problem + "no request is specified or request is 0"]
+    if not most:
+        return [problem + "no limit is specified or limit is 0"]
+    ratio = most / asked
+    return [f"{problem}provided ratio is {ratio:.6f}"] if ratio > quantities.parse(bound) else []
 
 
 def _service_account(storage: Storage, obj: Object) -> None:

@@ -42,7 +42,7 @@ def decode(body: bytes, content_type: str) -> Any:
         return _yaml(body)
     if kind == JSON or kind.endswith("+json"):
         try:
-            return json.loads(body)
+            return json.loads(body, object_pairs_hook=_pairs)
         except ValueError as error:
             raise bad_request(f"the object provided is unrecognized (must be of type JSON): {error}") from error
     raise unsupported_media(kind, f"{JSON}, application/yaml")
@@ -76,14 +76,48 @@ def _json_loader() -> Any:
     return Loader
 
 
-def decode_object_body(body: bytes, content_type: str) -> Object:
-    """The object of a create or update, without its nulls. Raises 400 unless it is an object."""
+def decode_object_body(body: bytes, content_type: str) -> tuple[Object, list[str]]:
+    """The object of a create or update without its nulls, and what it has twice. Raises 400 unless it is an object."""
     found = decode(body, content_type)
     if not isinstance(found, dict):
         raise bad_request("the body of the request is not an object")
-    return dict(without_nulls(found))
+    return dict(without_nulls(found)), duplicates(found)
+
+
+def decode_patch(body: bytes, kind: str) -> Any:
+    """The data of a patch in JSON. Raises 400 in the words for patches."""
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        where = "" if "strategic" in kind else "error decoding patch: "
+        raise bad_request(f"{where}{error}") from error
+
+
+class _Pairs(dict[str, Any]):
+    """A JSON object that remembers which of its keys came twice."""
+
+    twice: tuple[str, ...] = ()
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = _Pairs(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        made.twice = tuple(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+    return made
+
+
+def duplicates(value: Any, place: str = "") -> list[str]:
+    """`duplicate field "data.a"` for every key that a body has twice."""
+    if isinstance(value, list):
+        return [text for number, item in enumerate(value) for text in duplicates(item, f"{place}[{number}]")]
+    if not isinstance(value, dict):
+        return []
+    prefix = f"{place}." if place else ""
+    own = [f'duplicate field "{prefix}{key}"' for key in getattr(value, "twice", ())]
+    return own + [text for key, item in value.items() for text in duplicates(item, f"{prefix}{key}")]
 
 
 def decode_optional(body: bytes, content_type: str) -> Object:
     """The object of a body that may be empty, as that of a delete."""
-    return decode_object_body(body, content_type) if body.strip() else {}
+    return decode_object_body(body, content_type)[0] if body.strip() else {}

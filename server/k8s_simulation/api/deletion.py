@@ -6,11 +6,12 @@ is told the time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
+from k8s_simulation.api import options
 from k8s_simulation.api.objects import Object, clone, is_finished, meta, name_of, spec_of, timestamp, uid_of
-from k8s_simulation.api.problems import bad_request, conflict
+from k8s_simulation.api.problems import FieldProblem, bad_request, conflict, invalid_value, listed_unsupported
 from k8s_simulation.api.resources import JOBS, NAMESPACES, PODS, Resource
 from k8s_simulation.api.storage import Entry
 
@@ -49,11 +50,12 @@ BACKGROUND = DeleteOptions(propagation=Propagation.BACKGROUND)
 
 
 def parse_options(body: Object, query: dict[str, str]) -> DeleteOptions:
-    """The options of a request: its body, or where that is silent its query. Raises 400."""
+    """The options of a request: its body, or where that is silent its query. Raises 400, and 422 for bad values."""
     body = {k: v for k, v in body.items() if v is not None}
     grace = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
     policy = body.get("propagationPolicy", query.get("propagationPolicy"))
     orphan = body.get("orphanDependents", query.get("orphanDependents"))
+    options.refuse("DeleteOptions", _option_problems(body, policy, orphan))
     if policy is None and orphan is not None:
         policy = "Orphan" if str(orphan).lower() == "true" else "Background"
     preconditions = body.get("preconditions") or {}
@@ -65,19 +67,34 @@ def parse_options(body: Object, query: dict[str, str]) -> DeleteOptions:
     return DeleteOptions(seconds, propagation, preconditions.get("uid"), preconditions.get("resourceVersion"))
 
 
-def check_preconditions(resource: Resource, obj: Object, options: DeleteOptions) -> None:
+def _option_problems(body: Object, policy: object, orphan: object) -> list[FieldProblem]:
+    """What metav1 validation.ValidateDeleteOptions finds."""
+    found = []
+    if policy and orphan is not None:
+        why = "orphanDependents and deletionPropagation cannot be both set"
+        found.append(invalid_value("propagationPolicy", policy, why))
+    if policy and policy not in {p.value for p in Propagation}:
+        allowed = ["Foreground", "Background", "Orphan", "nil"]
+        found.append(listed_unsupported("propagationPolicy", policy, allowed))
+    dry = body.get("dryRun")
+    return [*found, *options.dry_run_problems([str(v) for v in dry] if isinstance(dry, list) else [])]
+
+
+def check_preconditions(resource: Resource, obj: Object, asked_for: DeleteOptions) -> None:
     """Raises 409 unless uid and resourceVersion are those asked for."""
     rules = (
-        ("UID", options.uid, uid_of(obj)),
-        ("ResourceVersion", options.resource_version, str(meta(obj).get("resourceVersion"))),
+        ("UID", asked_for.uid, uid_of(obj), "deleted and then recreated"),
+        ("ResourceVersion", asked_for.resource_version, str(meta(obj).get("resourceVersion")), "modified"),
     )
-    for what, asked, found in rules:
+    # named by its kind, not by its resource: rest.BeforeDelete knows no better
+    kind = replace(resource, plural=resource.kind)
+    for what, asked, found, might in rules:
         if asked and asked != found:
             why = (
                 f"the {what} in the precondition ({asked}) does not match the {what} in record ({found}). "
-                "The object might have been deleted and then recreated"
+                f"The object might have been {might}"
             )
-            raise conflict(resource, name_of(obj), why)
+            raise conflict(kind, name_of(obj), why)
 
 
 def begin(resource: Resource, obj: Object, options: DeleteOptions, now: float) -> Object:

@@ -11,12 +11,13 @@ import logging
 
 from aiohttp import web
 
-from k8s_simulation.api import deletion, subresources
+from k8s_simulation.api import deletion, options, strict, subresources
 from k8s_simulation.api.admission import security_warnings
 from k8s_simulation.api.apply import Applier, server_side_apply
-from k8s_simulation.api.bodies import JSON, decode, decode_object_body, decode_optional, media_type
+from k8s_simulation.api.bodies import JSON, decode, decode_object_body, decode_optional, decode_patch, media_type
 from k8s_simulation.api.objects import Object, clone, meta, name_of, timestamp, uid_of
-from k8s_simulation.api.patch import APPLY_PATCH, PATCH_TYPES, apply_patch
+from k8s_simulation.api.options import version_of
+from k8s_simulation.api.patch import APPLY_PATCH, PATCH_TYPES, STRATEGIC_PATCH, apply_patch
 from k8s_simulation.api.problems import (
     ApiError,
     bad_request,
@@ -25,17 +26,17 @@ from k8s_simulation.api.problems import (
     method_not_allowed,
     not_found,
     required,
-    unsupported_media,
 )
 from k8s_simulation.api.proxy import KubeletProxy
 from k8s_simulation.api.registry import Ref, Registry
+from k8s_simulation.api.representations import Form, form_of, metadata_of
 from k8s_simulation.api.requests import ApiRequest
 from k8s_simulation.api.resources import Resource
-from k8s_simulation.api.shapes import check, without_nulls
+from k8s_simulation.api.shapes import without_nulls
 from k8s_simulation.api.storage import Entry, encode
 from k8s_simulation.api.streams import WatchStreams, table_options
 from k8s_simulation.api.tables import table
-from k8s_simulation.api.watching import Lister, list_body, list_meta
+from k8s_simulation.api.watching import Lister, check_future, list_body, list_meta
 
 _log = logging.getLogger(__name__)
 _BATCH = 50  # deletions in one step
@@ -73,11 +74,12 @@ class Handlers:
             raise bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {error}') from error
 
     async def _write(self, api: ApiRequest, body: bytes, content_type: str) -> web.StreamResponse:
+        options.check(api, applies=media_type(content_type) == APPLY_PATCH)
         match api.verb:
             case "create":
                 return self._create(api, body, content_type)
             case "update":
-                return self._update(api, decode_object_body(body, content_type))
+                return self._update(api, body, content_type)
             case "patch":
                 return self._patch(api, body, content_type)
             case "delete":
@@ -98,21 +100,32 @@ class Handlers:
     async def _read(self, request: web.Request, api: ApiRequest) -> web.Response:
         if "get" not in api.resource.verbs:
             raise method_not_allowed()
-        options = table_options(request, api)
+        form = form_of(request.headers.get("Accept", ""))
         if api.subresource == "scale":
             return _json(encode(subresources.scale_of(self._entry(api).obj)))
         if api.name and api.verb == "get":
-            entry = self._entry(api)
-            if options is None:
-                return _json(entry.encoded)
-            body = table(api.resource, [entry.obj], self._registry.clock(), options)
-            body["metadata"] = {"resourceVersion": str(entry.version)}
-            return _json(encode(body))
+            check_future(self._registry.storage, version_of(api))
+            return self._one(api, form)
+        options.check(api)
         page = self._lister.page(api)
-        if options is None:
+        if form is Form.WHOLE:
             return _json(await list_body(api.resource, page))
-        body = table(api.resource, [e.obj for e in page.entries], self._registry.clock(), options)
+        if form is Form.TABLE:
+            body = table(api.resource, [e.obj for e in page.entries], self._registry.clock(), table_options(api))
+        else:
+            items = [metadata_of(e.obj) for e in page.entries]
+            body = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "items": items}
         body["metadata"] = list_meta(page)
+        return _json(encode(body))
+
+    def _one(self, api: ApiRequest, form: Form) -> web.Response:
+        entry = self._entry(api)
+        if form is Form.WHOLE:
+            return _json(entry.encoded)
+        if form is not Form.TABLE:
+            return _json(encode(metadata_of(entry.obj)))
+        body = table(api.resource, [entry.obj], self._registry.clock(), table_options(api))
+        body["metadata"] = {"resourceVersion": str(entry.version)}
         return _json(encode(body))
 
     def _create(self, api: ApiRequest, body: bytes, content_type: str) -> web.Response:
@@ -123,12 +136,14 @@ class Handlers:
             return _json(encode(subresources.create(self._registry, self._ref(api), api, obj)), 201)
         if api.name:
             raise method_not_allowed()
-        obj = decode_object_body(body, content_type)
+        obj, twice = decode_object_body(body, content_type)
         if not api.resource.stored:
             return _json(encode(subresources.review(api.resource, obj)), 201)
+        warnings = strict.judge(api, [*twice, *strict.unknown(api.resource, obj)])
         self._set_namespace(api, obj)
         entry = self._registry.create(api.resource, obj, dry_run=api.dry_run)
-        return _json(entry.encoded, 201, security_warnings(self._registry.storage, api.resource, entry.obj))
+        warnings += security_warnings(self._registry.storage, api.resource, entry.obj)
+        return _json(entry.encoded, 201, warnings)
 
     def _set_namespace(self, api: ApiRequest, obj: Object) -> None:
         if not isinstance(obj.setdefault("metadata", {}), dict) or not api.resource.namespaced:
@@ -139,22 +154,24 @@ class Handlers:
         if given != api.namespace:
             raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
 
-    def _update(self, api: ApiRequest, obj: Object) -> web.Response:
+    def _update(self, api: ApiRequest, body: bytes, content_type: str) -> web.Response:
         if not api.name:
             raise method_not_allowed()
+        obj, twice = decode_object_body(body, content_type)
         self._set_namespace(api, obj)
         if api.subresource == "scale":
             return _json(encode(subresources.set_scale(self._registry, self._ref(api), obj, dry_run=api.dry_run)))
+        warnings = strict.judge(api, [*twice, *strict.unknown(api.resource, obj)])
         entry = self._registry.update(self._ref(api), obj, api.subresource, dry_run=api.dry_run)
-        return _json(entry.encoded)
+        return _json(entry.encoded, warnings=warnings)
 
     def _patch(self, api: ApiRequest, body: bytes, content_type: str) -> web.Response:
         kind = media_type(content_type)
         if kind not in PATCH_TYPES:
-            raise unsupported_media(kind, ", ".join(PATCH_TYPES))
-        patch = decode(body, kind)
+            raise ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type")
         if kind == APPLY_PATCH:
-            return self._apply(api, patch)
+            return self._apply(api, decode(body, kind))
+        patch = decode_patch(body, kind)
         if api.subresource == "scale":
             scale = apply_patch(kind, subresources.scale_of(self._entry(api).obj), patch)
             return _json(encode(subresources.set_scale(self._registry, self._ref(api), scale, dry_run=api.dry_run)))
@@ -162,24 +179,26 @@ class Handlers:
         new = without_nulls(apply_patch(kind, old, patch))
         if not isinstance(new.get("metadata"), dict):
             raise bad_request("error decoding patch: the patch removes the metadata")
+        warnings = strict.judge_patch(api, new, patch if kind == STRATEGIC_PATCH else None)
         if uid_of(new) != uid_of(old):
             problem = invalid_value("metadata.uid", uid_of(new), "field is immutable")
             raise invalid(api.resource, name_of(old), [problem])
         entry = self._registry.update(self._ref(api), new, api.subresource, dry_run=api.dry_run)
-        return _json(entry.encoded)
+        return _json(entry.encoded, warnings=warnings)
 
     def _apply(self, api: ApiRequest, applied: object) -> web.Response:
         manager = api.query.get("fieldManager", "")
         if not manager:
-            problem = required("fieldManager", "is required for apply patch")
-            raise invalid(_PATCH_OPTIONS, "", [problem])
+            options.refuse("PatchOptions", [required("fieldManager", "is required for apply patch")])
         if not isinstance(applied, dict) or not isinstance(applied.get("metadata"), dict):
             raise bad_request("error decoding patch: an apply configuration is an object with metadata")
         self._set_namespace(api, applied)
         if not api.resource.namespaced:
             meta(applied).pop("namespace", None)
         applied.setdefault("apiVersion", api.resource.api_version)
-        check(api.resource, applied)
+        if "managedFields" in meta(applied):
+            raise bad_request("metadata.managedFields must be nil")
+        strict.judge_apply(api, applied)
         live = self._registry.find(self._ref(api))
         applier = Applier(manager, api.flag("force"), timestamp(self._registry.clock()))
         if live is None:
@@ -187,7 +206,8 @@ class Handlers:
                 raise not_found(api.resource, api.name)
             new = without_nulls(server_side_apply(None, applied, applier))
             if name_of(new) != api.name:
-                raise bad_request("the name of the object does not match the name on the URL")
+                why = f"the name of the object ({name_of(new)}) does not match the name on the URL ({api.name})"
+                raise bad_request(why)
             return _json(self._registry.create(api.resource, new, dry_run=api.dry_run).encoded, 201)
         new = without_nulls(server_side_apply(clone(live), applied, applier))
         entry = self._registry.update(self._ref(api), new, api.subresource, dry_run=api.dry_run)
@@ -196,10 +216,10 @@ class Handlers:
     def _delete(self, api: ApiRequest, body: Object) -> web.Response:
         if not api.name or api.subresource:
             raise method_not_allowed()
-        options = deletion.parse_options(body, api.query)
+        wanted = deletion.parse_options(body, api.query)
         self._entry(api)
         dry_run = api.dry_run or body.get("dryRun") == ["All"]
-        deleted = self._registry.delete(self._ref(api), options, dry_run=dry_run)
+        deleted = self._registry.delete(self._ref(api), wanted, dry_run=dry_run)
         if deleted.gone and not api.resource.returns_deleted:
             return _json(encode(_deleted_status(api.resource, deleted.entry.obj)))
         return _json(deleted.entry.encoded)
@@ -207,21 +227,18 @@ class Handlers:
     async def _delete_collection(self, api: ApiRequest, body: Object) -> web.Response:
         if "deletecollection" not in api.resource.verbs:
             raise method_not_allowed()
-        options = deletion.parse_options(body, api.query)
+        wanted = deletion.parse_options(body, api.query)
         page = self._lister.page(api)
         for number, entry in enumerate(page.entries):
             if number % _BATCH == 0:
                 await asyncio.sleep(0)  # a large collection must not hold the loop
             namespace, name = entry.key
             try:
-                self._registry.delete(Ref(api.resource, namespace, name), options, dry_run=api.dry_run)
+                self._registry.delete(Ref(api.resource, namespace, name), wanted, dry_run=api.dry_run)
             except ApiError as error:
                 if error.code != 404:
                     raise
         return _json(await list_body(api.resource, page))
-
-
-_PATCH_OPTIONS = Resource("meta.k8s.io", "v1", "patchoptions", "PatchOptions")
 
 
 def _json(body: bytes, status: int = 200, warnings: list[str] | None = None) -> web.Response:

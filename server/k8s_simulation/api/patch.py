@@ -23,13 +23,20 @@ def apply_patch(media_type: str, obj: Object, patch: Any) -> Object:
     """The patched object. Raises 400 for a patch of the wrong shape and 422 for one that cannot be applied."""
     if media_type == JSON_PATCH:
         if not isinstance(patch, list):
-            raise bad_request("error decoding patch: a JSON patch is a list of operations")
+            raise bad_request(f"error decoding patch: {_decoder(patch)} []handlers.jsonPatchOp")
         return _object(json_patch(obj, patch))
     if not isinstance(patch, dict):
-        raise bad_request("error decoding patch: the patch is not a JSON object")
+        where = "" if media_type == STRATEGIC_PATCH else "error decoding patch: "
+        raise bad_request(f"{where}{_decoder(patch)} map[string]interface {{}}")
     if media_type == MERGE_PATCH:
         return _object(merge_patch(obj, patch))
     return strategic_merge(obj, patch)
+
+
+def _decoder(patch: Any) -> str:
+    """The beginning of what Go's decoder says of a value that is not what it should be."""
+    names = {list: "array", str: "string", dict: "object", bool: "bool", int: "number", float: "number"}
+    return f"json: cannot unmarshal {names.get(type(patch), 'null')} into Go value of type"
 
 
 def _object(value: Any) -> Object:
@@ -56,7 +63,7 @@ def json_patch(target: Any, operations: list[Any]) -> Any:
     document = [clone(target)]  # the root in a list, so that a pointer to it has a parent like any other
     for operation in operations:
         if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
-            raise bad_request("error decoding patch: an operation needs op and path")
+            raise _unprocessable()
         _operate(document, operation)
     return document[0]
 
@@ -69,8 +76,7 @@ def _operate(document: list[Any], operation: dict[str, Any]) -> None:
         case "remove":
             _remove(document, path)
         case "replace":
-            _remove(document, path)
-            _add(document, path, clone(operation.get("value")))
+            _replace(document, path, clone(operation.get("value")))
         case "move":
             _add(document, path, _remove(document, str(operation.get("from"))))
         case "copy":
@@ -78,8 +84,8 @@ def _operate(document: list[Any], operation: dict[str, Any]) -> None:
         case "test":
             if _read(document, path) != operation.get("value"):
                 raise _unprocessable()
-        case other:
-            raise bad_request(f"error decoding patch: unknown operation {other!r}")
+        case _:
+            raise _unprocessable()
 
 
 def _unprocessable() -> ApiError:
@@ -89,7 +95,7 @@ def _unprocessable() -> ApiError:
 
 def _tokens(pointer: str) -> list[str]:
     if pointer and not pointer.startswith("/"):
-        raise bad_request(f"error decoding patch: {pointer!r} is not a JSON pointer")
+        raise _unprocessable()
     return [t.replace("~1", "/").replace("~0", "~") for t in pointer.split("/")[1:]]
 
 
@@ -137,6 +143,14 @@ def _add(document: list[Any], pointer: str, value: Any) -> None:
         holder.insert(key, value)
     else:
         holder[key] = value
+
+
+def _replace(document: list[Any], pointer: str, value: Any) -> None:
+    """A member that is not there is made, as the real server's library does; an item of a list must be there."""
+    holder, key = _parent(document, pointer)
+    if isinstance(holder, list):
+        _child(holder, key)
+    holder[key] = value
 
 
 def _remove(document: list[Any], pointer: str) -> Any:

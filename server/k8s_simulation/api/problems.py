@@ -35,8 +35,9 @@ class ApiError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
         }
+        if self.reason:
+            body["reason"] = self.reason
         if self.details:
             body["details"] = self.details
         return body | {"code": self.code}
@@ -68,6 +69,12 @@ def invalid_value(field: str, value: object, detail: str) -> FieldProblem:
 def unsupported(field: str, value: object, allowed: list[str]) -> FieldProblem:
     """A field whose value is not one of a closed list."""
     words = ", ".join(f'"{a}"' for a in sorted(allowed))
+    return FieldProblem(field, "FieldValueNotSupported", f"Unsupported value: {_go(value)}: supported values: {words}")
+
+
+def listed_unsupported(field: str, value: object, allowed: list[str]) -> FieldProblem:
+    """The same for options, whose values are listed in their own order."""
+    words = ", ".join(f'"{a}"' for a in allowed)
     return FieldProblem(field, "FieldValueNotSupported", f"Unsupported value: {_go(value)}: supported values: {words}")
 
 
@@ -132,7 +139,7 @@ def invalid(resource: Resource, name: str, problems: list[FieldProblem]) -> ApiE
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
     words = str(problems[0]) if len(problems) == 1 else f"[{', '.join(str(p) for p in problems)}]"
     causes = [{"reason": p.reason, "message": p.message, "field": p.field} for p in problems]
-    details: dict[str, Any] = {"name": name}
+    details: dict[str, Any] = {"name": name} if name else {}
     if resource.group:
         details["group"] = resource.group
     details |= {"kind": resource.kind, "causes": causes}

@@ -7,6 +7,7 @@ node's. Only what the real API server checks itself is checked here: that the po
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 from aiohttp import (
@@ -21,6 +22,7 @@ from aiohttp import (
 )
 
 from k8s_simulation.api.objects import Object, name_of, namespace_of, spec_of, status_of
+from k8s_simulation.api.options import check_log
 from k8s_simulation.api.problems import ApiError, bad_request, internal
 from k8s_simulation.api.registry import Ref, Registry
 from k8s_simulation.api.requests import ApiRequest
@@ -29,7 +31,8 @@ from k8s_simulation.faults import CutLogs, FaultBook
 
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _READ_BUFFER = 1 << 20
-_LOG_OPTIONS = ("follow", "timestamps", "previous", "sinceTime", "sinceSeconds", "tailLines", "limitBytes", "stream")
+_STATUS = b"\x03"  # the channel of the status
+_LOG_OPTIONS = ("follow", "timestamps", "previous", "sinceTime", "sinceSeconds", "tailLines", "limitBytes")
 _KUBELET = {"stdin": "input", "stdout": "output", "stderr": "error"}
 """What the API calls the streams of a command, and what a kubelet calls them."""
 _REASONS = {400: "BadRequest", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 500: "InternalError"}
@@ -67,8 +70,9 @@ class KubeletProxy:
         """GET pods/log."""
         container = _container(pod, api.query.get("container", ""))
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        check_log(api)
         if not spec_of(pod).get("nodeName"):
-            return web.Response(text="")  # not scheduled: the real server answers an empty log
+            return web.Response(status=204)  # not scheduled: no log, and no error
         url = f"{self._node_url(pod)}/containerLogs/{namespace_of(pod)}/{name_of(pod)}/{container}"
         options = {k: api.query[k] for k in _LOG_OPTIONS if k in api.query}
         for flag in ("follow", "timestamps", "previous"):
@@ -102,11 +106,14 @@ class KubeletProxy:
         if not spec_of(pod).get("nodeName"):
             raise bad_request(f"pod {name_of(pod)} does not have a host assigned")
         if request.headers.get("Upgrade", "").lower() != "websocket":
-            raise bad_request("Upgrade request required: this server speaks WebSocket for exec, not SPDY")
+            words = ": this server speaks WebSocket for exec, not SPDY" if "Upgrade" in request.headers else ""
+            raise bad_request(f"Upgrade request required{words}")
         offered = [p.strip() for p in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
         protocols = [p for p in _PROTOCOLS if p in offered]
         if not protocols:
             raise bad_request(f"unable to upgrade: none of the subprotocols {offered} is known, {list(_PROTOCOLS)} are")
+        if not any(api.flag(stream) for stream in _KUBELET):
+            return await _refused(request, protocols[0], "you must specify at least 1 of stdin, stdout, stderr")
         query = [(_KUBELET.get(k, k), v) for k, v in request.query.items() if k != "container"]
         url = f"{self._node_url(pod)}/exec/{namespace_of(pod)}/{name_of(pod)}/{container}"
         try:
@@ -117,9 +124,8 @@ class KubeletProxy:
                 await downstream.prepare(request)
                 await _relay(downstream, upstream)
                 return downstream
-        except WSServerHandshakeError as error:
-            message = f'unable to upgrade connection: container not found ("{container}")'
-            raise ApiError(error.status, _REASONS.get(error.status, "Unknown"), message) from error
+        except WSServerHandshakeError:
+            return await _refused(request, protocols[0], f'container not found ("{container}")')
         except ClientConnectionError as error:
             raise _unreachable(pod, error) from error
 
@@ -132,6 +138,18 @@ class KubeletProxy:
         if not address or not port:
             raise internal(f"no preferred addresses found for node {name_of(node)}")
         return f"https://{address}:{port}"
+
+
+async def _refused(request: web.Request, protocol: str, why: str) -> web.StreamResponse:
+    """Tell over the open stream that the node refused: the real server learns it after its own upgrade."""
+    socket = web.WebSocketResponse(protocols=(protocol,), compress=False)
+    await socket.prepare(request)
+    cause = {"message": f"unable to upgrade connection: {why}"}
+    status = {"metadata": {}, "status": "Failure", "message": f"Internal error occurred: {cause['message']}",
+              "reason": "InternalError", "details": {"causes": [cause]}, "code": 500}  # fmt: skip
+    await socket.send_bytes(_STATUS + json.dumps(status).encode())
+    await socket.close()
+    return socket
 
 
 def _container(pod: Object, asked: str) -> str:

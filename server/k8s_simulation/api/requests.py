@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from k8s_simulation.api.problems import ApiError, bad_request
 from k8s_simulation.api.resources import BY_PATH, Resource
 
-_TRUE = {"true", "1", "t", "yes"}
+_FALSE = {"false", "0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class ApiRequest:
     query: dict[str, str] = field(default_factory=dict)
 
     def flag(self, name: str) -> bool:
-        """A boolean of the query; `True` (as some clients write it) counts, absent is False."""
-        return self.query.get(name, "").lower() in _TRUE
+        """A boolean of the query: whatever is there and is not `false` or `0` is true, as in apimachinery."""
+        return is_true(self.query, name)
 
     def number(self, name: str) -> int | None:
         """A whole number of the query. Raises 400 for nonsense."""
@@ -36,15 +36,17 @@ class ApiRequest:
         try:
             return int(text)
         except ValueError as error:
-            raise bad_request(f"invalid value for {name}: {text!r} is not a number") from error
+            raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from error
 
     @property
     def dry_run(self) -> bool:
-        """True for dryRun=All. Raises 400 for another value."""
-        value = self.query.get("dryRun", "")
-        if value not in {"", "All"}:
-            raise bad_request(f'dryRun: Unsupported value: "{value}": supported values: "All"')
-        return value == "All"
+        """True for dryRun=All; other values are refused by `options`."""
+        return self.query.get("dryRun") == "All"
+
+
+def is_true(query: dict[str, str], name: str) -> bool:
+    """A boolean of a query."""
+    return name in query and query[name].lower() not in _FALSE
 
 
 class NoSuchPath(ApiError):
@@ -89,6 +91,6 @@ def _verb(method: str, name: str, query: dict[str, str]) -> str:
     if method not in table:
         raise ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
     verb = table[method]
-    if verb in {"list", "get"} and query.get("watch", "").lower() in _TRUE:
+    if verb in {"list", "get"} and is_true(query, "watch"):
         return "watch"
     return verb

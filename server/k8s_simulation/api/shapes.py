@@ -1,73 +1,34 @@
-"""Whether a body has the JSON types that its kind's fields have, by the name of the field.
+"""Whether a body has the fields and the JSON types of its kind, as the real server finds out while it decodes.
 
-The real server decodes into Go structs and answers 400 for a number where a string belongs; the rest of this simulation
-relies on the shapes checked here. No full schema: unknown fields pass (docs/simulation.md). Pure.
+What each kind may contain is data (`fields.json`, made by `tools/api_fields.py` from a real API server's OpenAPI). A
+wrong type is refused; an unknown field is told and taken out, for Kubernetes does not store what it does not know.
+Rules about values are in `validation`. Knows no requests; pure but for reading its own data once.
 """
 
 from __future__ import annotations
 
+import binascii
+import json
+import re
+from base64 import b64decode
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from k8s_simulation.api.objects import Object
 from k8s_simulation.api.problems import bad_request
+from k8s_simulation.api.quantities import parse
 from k8s_simulation.api.resources import Resource
 
-_STRING_MAPS = {"labels", "annotations", "matchLabels", "nodeSelector", "stringData"}
-_QUANTITY_MAPS = {"requests", "hard", "used", "allocatable", "capacity", "max", "min", "default", "defaultRequest"}
-_OBJECT_LISTS = {
-    "containers", "initContainers", "ephemeralContainers", "env", "envFrom", "volumes", "volumeMounts", "ports",
-    "conditions", "ownerReferences", "imagePullSecrets", "tolerations", "subjects", "rules", "subsets", "endpoints",
-    "matchExpressions", "items", "taints", "ingress", "egress", "to", "from", "containerStatuses", "onPodConditions",
-    "initContainerStatuses", "volumeClaimTemplates", "hostAliases", "topologySpreadConstraints", "notReadyAddresses",
-    "secrets", "sources", "schedulingGates",
-}  # fmt: skip
-_STRING_LISTS = {"finalizers", "command", "args", "policyTypes", "accessModes", "clusterIPs", "ipFamilies", "add",
-                 "drop", "verbs", "apiGroups", "resourceNames", "nonResourceURLs"}  # fmt: skip
-_OBJECTS = {
-    "metadata", "spec", "template", "selector", "data", "binaryData", "securityContext", "strategy", "valueFrom",
-    "secretKeyRef", "configMapKeyRef", "fieldRef", "resourceFieldRef", "emptyDir", "readinessProbe", "livenessProbe",
-    "startupProbe", "httpGet", "exec", "tcpSocket", "grpc", "capabilities", "seccompProfile", "podSelector",
-    "namespaceSelector", "rollingUpdate", "updateStrategy", "roleRef", "involvedObject", "source", "affinity",
-    "podFailurePolicy", "onExitCodes", "labelSelector", "secret", "configMap", "projected", "downwardAPI", "hostPath",
-    "persistentVolumeClaim", "lifecycle", "preStop", "postStart", "loadBalancer", "ipBlock", "targetRef", "nodeInfo",
-    "daemonEndpoints", "kubeletEndpoint", "state", "lastState", "waiting", "running", "terminated",
-    "uncountedTerminatedPods", "serviceAccountToken", "secretRef", "configMapRef",
-}  # fmt: skip
-_STRINGS = {
-    "name", "namespace", "image", "value", "generateName", "serviceAccountName", "nodeName", "restartPolicy", "key",
-    "mountPath", "kind", "apiVersion", "type", "uid", "resourceVersion", "imagePullPolicy", "workingDir", "hostname",
-    "subPath", "propagationPolicy", "clusterIP", "operator", "effect", "schedulerName", "message", "reason", "path",
-    "claimName", "secretName", "storageClassName", "podManagementPolicy", "completionMode", "podReplacementPolicy",
-    "serviceName", "externalName", "protocol", "action", "phase", "podIP", "hostIP", "startTime", "completionTime",
-    "renewTime", "creationTimestamp", "deletionTimestamp", "holderIdentity", "component", "fieldPath", "cidr",
-    "lastTransitionTime", "lastUpdateTime", "firstTimestamp", "lastTimestamp", "completedIndexes", "volumeName",
-    "containerName", "provisioner", "addressType", "dnsPolicy", "subdomain", "terminationMessagePolicy",
-}  # fmt: skip
-_INTEGERS = {
-    "replicas", "containerPort", "backoffLimit", "completions", "parallelism", "activeDeadlineSeconds", "runAsUser",
-    "terminationGracePeriodSeconds", "runAsGroup", "fsGroup", "ttlSecondsAfterFinished", "periodSeconds", "nodePort",
-    "timeoutSeconds", "initialDelaySeconds", "failureThreshold", "successThreshold", "progressDeadlineSeconds",
-    "minReadySeconds", "restartCount", "exitCode", "observedGeneration", "defaultMode", "mode", "generation",
-    "revisionHistoryLimit", "deletionGracePeriodSeconds", "tolerationSeconds", "active", "succeeded", "failed",
-    "readyReplicas", "availableReplicas", "updatedReplicas", "unavailableReplicas", "count", "hostPort", "Port",
-    "priority", "leaseDurationSeconds",
-}  # fmt: skip
-_LONG = {"runAsUser", "runAsGroup", "fsGroup", "activeDeadlineSeconds", "terminationGracePeriodSeconds", "generation",
-         "tolerationSeconds", "observedGeneration", "deletionGracePeriodSeconds"}  # fmt: skip
-_BOOLEANS = {"runAsNonRoot", "privileged", "readOnlyRootFilesystem", "allowPrivilegeEscalation", "hostNetwork",
-             "hostPID", "hostIPC", "readOnly", "enableServiceLinks", "automountServiceAccountToken", "suspend",
-             "immutable", "optional", "stdin", "tty", "shareProcessNamespace", "manualSelector", "paused",
-             "controller", "blockOwnerDeletion", "unschedulable", "publishNotReadyAddresses"}  # fmt: skip
-_INT_OR_STRING = {"maxSurge", "maxUnavailable", "targetPort"}
-_GO_TYPES: dict[type, str] = {dict: "object", list: "[]object", str: "string", int: "int32"}
-_OPAQUE = {"managedFields", "fieldsV1", "parameters", "options", "details"}
-_HANDLED_APART = {"status", "resources", "limits", "conditions", "uncountedTerminatedPods", "targetRef", "failed",
-                  "succeeded", "values", "addresses"}  # fmt: skip
+_LIMITS = {"i": 2**31, "l": 2**63}
+_GO = {"s": "string", "t": "v1.Time", "y": "[]uint8", "i": "int32", "l": "int64", "b": "bool", "x": "int32",
+       "q": "resource.Quantity", "n": "float64"}  # fmt: skip
+_TIME = re.compile(r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$")
+_JSON: dict[type, str] = {str: "string", list: "array", dict: "object"}
 
 
-class _WrongShape(Exception):
-    def __init__(self, value: object, path: str, wanted: str) -> None:
-        super().__init__(f"json: cannot unmarshal {_json_type(value)} into Go struct field {path} of type {wanted}")
+class WrongShape(Exception):
+    """A value that cannot be decoded; the message is that of the real server's decoder."""
 
 
 def without_nulls(value: Any) -> Any:
@@ -79,121 +40,171 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
-def check(resource: Resource, body: Object) -> None:
-    """Raises 400 for a body that names another kind or has a field of the wrong JSON type."""
+def check(resource: Resource, body: Object) -> list[str]:
+    """Raises 400 for a body that names another kind or has a wrong type; the unknown fields, which are taken out."""
     kind, version = body.setdefault("kind", resource.kind), body.setdefault("apiVersion", resource.api_version)
     if (kind, version) != (resource.kind, resource.api_version):
         raise bad_request(
             f"the API version in the data ({version}) does not match the expected API version "
             f"({resource.api_version}), or its kind ({kind}) not the expected kind ({resource.kind})"
         )
-    if body.get("metadata") is None:
-        body["metadata"] = {}
     try:
-        _walk(body, resource.kind)
-    except _WrongShape as problem:
+        unknown = decode(resource, body)
+    except WrongShape as problem:
         raise bad_request(
             f'{kind} in version "{resource.version}" cannot be handled as a {kind}: {problem}'
         ) from problem
+    if body.get("metadata") is None:
+        body["metadata"] = {}
+    return unknown
 
 
-def _walk(value: Object, path: str) -> None:
-    for field, inner in value.items():
-        if inner is None or field in _OPAQUE:
-            continue
-        at = f"{path}.{field}"
-        if field in _HANDLED_APART:
-            _check_homonym(field, inner, at)
-        else:
-            _check_field(field, inner, at)
-        if isinstance(inner, dict) and field not in _STRING_MAPS and field not in {"data", "binaryData"}:
-            _walk(inner, at)
-        elif isinstance(inner, list):
-            for item in (i for i in inner if isinstance(i, dict)):
-                _walk(item, at)
+def decode(resource: Resource, body: Object) -> list[str]:
+    """The paths of the unknown fields, in the body's order; they are taken out. Raises WrongShape."""
+    unknown: list[_Place] = []
+    _structure(_kinds()[f"{resource.api_version}/{resource.kind}"], body, None, unknown)
+    return [place.told() for place in unknown]
 
 
-def _check_field(field: str, value: Any, at: str) -> None:
-    if field in _STRING_MAPS or field in {"data", "binaryData"}:
-        _map_of_strings(value, at)
-    elif field in _QUANTITY_MAPS:
-        _map_of_quantities(value, at)
-    elif field in _OBJECT_LISTS:
-        _list_of(value, dict, at, "object")
-    elif field in _STRING_LISTS:
-        _list_of(value, str, at, "string")
-    elif field in _OBJECTS and not isinstance(value, dict):
-        raise _WrongShape(value, at, "object")
-    elif field in _STRINGS and not isinstance(value, str):
-        raise _WrongShape(value, at, "string")
-    elif field in _INTEGERS and not (_is_integer(value) and (field in _LONG or abs(value) < 2**31)):
-        raise _WrongShape(value, at, "int64" if field in _LONG else "int32")
-    elif field in _BOOLEANS and not isinstance(value, bool):
-        raise _WrongShape(value, at, "bool")
-    elif field in _INT_OR_STRING and not isinstance(value, str) and not _is_integer(value):
-        raise _WrongShape(value, at, "intstr.IntOrString")
+class _Place:
+    """Where a value is. Spelt out only when something is wrong: every write of every client is looked at."""
+
+    __slots__ = ("key", "parent", "structure")
+
+    def __init__(self, parent: _Place | None, key: str | int, structure: str) -> None:
+        """A number for an item of a list, a text for a field or a key; `structure` is what a field belongs to."""
+        self.parent, self.key, self.structure = parent, key, structure
+
+    def told(self) -> str:
+        """`spec.containers[0].image`."""
+        if isinstance(self.key, int):
+            return f"{self.parent.told() if self.parent else ''}[{self.key}]"
+        return f"{self.parent.told()}.{self.key}" if self.parent else self.key
+
+    def go(self) -> str:
+        """`Container.spec.containers.image`, as Go's decoder names a field."""
+        names: list[str] = []
+        place: _Place | None = self
+        structure = ""
+        while place is not None:
+            if place.structure:  # neither an item of a list nor a key of a map
+                names.append(str(place.key))
+                structure = structure or place.structure.rpartition(".")[2]
+            place = place.parent
+        return ".".join([structure, *reversed(names)])
 
 
-def _check_homonym(field: str, value: Any, at: str) -> None:
-    """Fields whose name means one thing in one kind and another in the next."""
-    match field:
-        case "status" if at.count(".") > 1:
-            wanted: type = str  # of a condition
-        case "resources" if ".rules." in at:
-            wanted = list  # of an RBAC rule
-        case "limits" if at == "LimitRange.spec.limits":
-            wanted = list
-        case "conditions" if not at.endswith(".endpoints.conditions"):
-            wanted = list
-        case "values" | "addresses":
-            wanted = list
-        case "failed" | "succeeded":
-            wanted = list if ".uncountedTerminatedPods." in at else int
+def _structure(name: str, value: Object, at: _Place | None, unknown: list[_Place]) -> None:
+    """All fields of a structure."""
+    known = _structures()[name]
+    for field in list(value):
+        code, inner = known.get(field), value[field]
+        place = _Place(at, field, name)
+        if code is None:
+            unknown.append(place)
+            del value[field]
+        elif inner is not None:
+            _value(code, inner, place, unknown)
+
+
+def _value(code: str, value: Any, at: _Place, unknown: list[_Place]) -> None:
+    """One value."""
+    if code in _GO:
+        _scalar(code, value, at)
+    elif code == "o":
+        return
+    elif code[0] == "[":
+        for number, item in enumerate(_expect(list, code, value, at)):
+            if item is not None:
+                _value(code[2:], item, _Place(at, number, ""), unknown)
+    elif code[0] == "{":
+        for key, item in _expect(dict, code, value, at).items():
+            if item is not None:
+                _value(code[2:], item, _Place(at, key, ""), unknown)
+    else:
+        _structure(code, _expect(dict, code, value, at), at, unknown)
+
+
+def _expect(kind: type, code: str, value: Any, at: _Place) -> Any:
+    if not isinstance(value, kind):
+        raise _wrong(code, value, at)
+    return value
+
+
+def _scalar(code: str, value: Any, at: _Place) -> None:
+    match code:
+        case "s":
+            _expect(str, code, value, at)
+        case "t" | "y":
+            _text(code, _expect(str, code, value, at))
+        case "b":
+            _expect(bool, code, value, at)
+        case "i" | "l":
+            if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= _LIMITS[code]:
+                raise _wrong(code, value, at)
+        case "x":
+            if isinstance(value, (bool, float)) or not isinstance(value, (int, str)):
+                raise _wrong(code, value, at)
+        case "q":
+            _quantity(value)
         case _:
-            wanted = dict
-    if not isinstance(value, wanted) or isinstance(value, bool):
-        raise _WrongShape(value, at, _GO_TYPES[wanted])
-    if field == "addresses":
-        _list_of(value, str if ".endpoints." in at else dict, at, "object")
-    elif wanted is list and field in {"limits", "conditions"}:
-        _list_of(value, dict, at, "object")
-    elif field == "limits":
-        _map_of_quantities(value, at)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise _wrong(code, value, at)
 
 
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _text(code: str, value: str) -> None:
+    """Texts with a form: times and base64."""
+    if code == "t" and value and not _TIME.match(value):
+        why = f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"'
+        raise WrongShape(why)
+    if code == "y":
+        try:
+            b64decode(value.replace("\n", ""), validate=True)
+        except (binascii.Error, ValueError) as error:
+            wrong = re.search(r"[^A-Za-z0-9+/=\r\n]", value)
+            place = wrong.start() if wrong else max(len(value) - 1, 0)
+            raise WrongShape(f"illegal base64 data at input byte {place}") from error
 
 
-def _map_of_quantities(value: Any, at: str) -> None:
-    if not isinstance(value, dict):
-        raise _WrongShape(value, at, "core.ResourceList")
-    for inner in value.values():
-        if isinstance(inner, bool) or not isinstance(inner, (str, int, float)):
-            raise _WrongShape(inner, at, "resource.Quantity")
+def _quantity(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise WrongShape("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
+    try:
+        parse(str(value))
+    except ValueError as error:
+        raise WrongShape(str(error)) from error
 
 
-def _map_of_strings(value: Any, at: str) -> None:
-    if not isinstance(value, dict):
-        raise _WrongShape(value, at, "map[string]string")
-    for inner in value.values():
-        if not isinstance(inner, str) and inner is not None:
-            raise _WrongShape(inner, at, "string")
-
-
-def _list_of(value: Any, kind: type, at: str, wanted: str) -> None:
-    if not isinstance(value, list):
-        raise _WrongShape(value, at, f"[]{wanted}")
-    for item in value:
-        if not isinstance(item, kind):
-            raise _WrongShape(item, at, wanted)
-
-
-def _json_type(value: object) -> str:
+def _wrong(code: str, value: Any, at: _Place) -> WrongShape:
     if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, (int, float)):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    return "array" if isinstance(value, list) else "object"
+        found = "bool"
+    elif isinstance(value, (int, float)):
+        found = f"number {value}" if code in _LIMITS else "number"
+    else:
+        found = _JSON.get(type(value), "object")
+    return WrongShape(f"json: cannot unmarshal {found} into Go struct field {at.go()} of type {_go(code)}")
+
+
+def _go(code: str) -> str:
+    if code in _GO:
+        return _GO[code]
+    for prefix, words in (("[]", "[]"), ("{}", "map[string]")):
+        if code.startswith(prefix):
+            return words + _go(code[2:])
+    return code.rpartition("/")[2]
+
+
+@cache
+def _table() -> dict[str, Any]:
+    table: dict[str, Any] = json.loads(files(__package__).joinpath("fields.json").read_text(encoding="utf-8"))
+    return table
+
+
+@cache
+def _kinds() -> dict[str, str]:
+    return dict(_table()["kinds"])
+
+
+@cache
+def _structures() -> dict[str, dict[str, str]]:
+    return dict(_table()["structures"])

@@ -8,8 +8,10 @@ from contextlib import aclosing
 from aiohttp import web
 
 from k8s_simulation.api.objects import Object
+from k8s_simulation.api.options import check
 from k8s_simulation.api.problems import ApiError, expired
 from k8s_simulation.api.registry import Registry
+from k8s_simulation.api.representations import Form, form_of, metadata_of
 from k8s_simulation.api.requests import ApiRequest
 from k8s_simulation.api.storage import Entry, encode
 from k8s_simulation.api.tables import TableOptions, table
@@ -43,8 +45,8 @@ class WatchStreams:
 
     async def serve(self, request: web.Request, api: ApiRequest) -> web.StreamResponse:
         """Stream one watch until its time is up or the client leaves."""
-        options = table_options(request, api)
-        watch = Watch(self._registry.storage, api, _table_render(self._registry, api, options) if options else None)
+        check(api)
+        watch = Watch(self._registry.storage, api, self._render(request, api))
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         try:
             watch.open()
@@ -70,6 +72,15 @@ class WatchStreams:
             self._cut.pop(watch, None)
         return response
 
+    def _render(self, request: web.Request, api: ApiRequest) -> Render | None:
+        match form_of(request.headers.get("Accept", "")):
+            case Form.TABLE:
+                return _table_render(self._registry, api, table_options(api))
+            case Form.METADATA | Form.METADATA_LIST:
+                return lambda entry: encode(metadata_of(entry.obj))
+            case Form.WHOLE:
+                return None
+
     async def _pump(self, watch: Watch, seconds: float, api: ApiRequest, response: web.StreamResponse) -> None:
         async with aclosing(watch.batches(seconds)) as batches:
             async for batch in batches:
@@ -84,11 +95,8 @@ def _error_event(error: ApiError) -> bytes:
     return encode({"type": "ERROR", "object": error.status}) + b"\n"
 
 
-def table_options(request: web.Request, api: ApiRequest) -> TableOptions | None:
-    """How the Table is wanted, or None if the Accept header does not ask for one first."""
-    first = request.headers.get("Accept", "").split(",", 1)[0].replace(" ", "")
-    if "as=Table" not in first or "g=meta.k8s.io" not in first or api.subresource:
-        return None
+def table_options(api: ApiRequest) -> TableOptions:
+    """How a Table is wanted."""
     return TableOptions(api.query.get("includeObject", "Metadata"))
 
 

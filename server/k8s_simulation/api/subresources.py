@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secrets import token_urlsafe
 
-from k8s_simulation.api import deletion
+from k8s_simulation.api import deletion, shapes
 from k8s_simulation.api.objects import Object, labels_of, meta, name_of, namespace_of, spec_of, status_of, timestamp
 from k8s_simulation.api.problems import ApiError, bad_request, invalid, invalid_value, method_not_allowed, modified
 from k8s_simulation.api.registry import Ref, Registry
@@ -13,6 +13,8 @@ from k8s_simulation.api.resources import Resource, named
 from k8s_simulation.api.selectors import from_label_selector, labels_match
 
 USER = {"username": "simulated-admin", "groups": ["system:masters", "system:authenticated"]}
+
+SCALE = Resource("autoscaling", "v1", "scales", "Scale")
 
 
 def scale_of(obj: Object) -> Object:
@@ -25,20 +27,25 @@ def scale_of(obj: Object) -> Object:
         "replicas": status_of(obj).get("replicas", 0),
         "selector": ",".join(f"{k}={v}" for k, v in sorted(labels.items())),
     }
-    spec = {"replicas": spec_of(obj).get("replicas", 0)}
+    replicas = spec_of(obj).get("replicas", 0)
+    spec = {"replicas": replicas} if replicas else {}  # omitempty
     return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status}
 
 
 def set_scale(registry: Registry, ref: Ref, scale: Object, *, dry_run: bool) -> Object:
-    """Write the replicas of a Scale into its workload. Raises 409 and 422."""
+    """Write the replicas of a Scale into its workload. Raises 400, 409 and 422."""
+    shapes.check(SCALE, scale)
+    if name_of(scale) != ref.name:
+        why = f"the name of the object ({name_of(scale)}) does not match the name on the URL ({ref.name})"
+        raise bad_request(why)
     old = registry.get(ref).obj
     version = meta(scale).get("resourceVersion")
     if version and version != meta(old)["resourceVersion"]:
         raise modified(ref.resource, ref.name)
     replicas = spec_of(scale).get("replicas", 0)
-    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
+    if replicas < 0:
         problem = invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
-        raise invalid(Resource("autoscaling", "v1", "scales", "Scale"), ref.name, [problem])
+        raise invalid(SCALE, ref.name, [problem])
     new = {**old, "metadata": dict(meta(old)), "spec": {**spec_of(old), "replicas": replicas}}
     return scale_of(registry.update(ref, new, dry_run=dry_run).obj)
 

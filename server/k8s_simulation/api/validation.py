@@ -13,6 +13,7 @@ from k8s_simulation.api.objects import Object, clone, labels_of, meta, name_of, 
 from k8s_simulation.api.pod_validation import pod_spec_problems, quantity_problems
 from k8s_simulation.api.problems import FieldProblem, forbidden_field, invalid_value, required, unsupported
 from k8s_simulation.api.resources import NODES, Resource
+from k8s_simulation.api.secrets_validation import type_problems
 from k8s_simulation.api.selectors import from_label_selector, labels_match
 
 LABEL_1123 = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
@@ -125,6 +126,11 @@ def _common(obj: Object) -> list[FieldProblem]:
         if "/" not in finalizer and finalizer not in {"orphan", "foregroundDeletion", "kubernetes"}:
             words = "name is neither a standard finalizer name nor is it fully qualified"
             problems.append(invalid_value(f"metadata.finalizers[{index}]", finalizer, words))
+    for owner in meta(obj).get("ownerReferences") or []:
+        for field in ("apiVersion", "kind", "name", "uid"):
+            if not owner.get(field):
+                place = f"metadata.ownerReferences.{'version' if field == 'apiVersion' else field}"
+                problems.append(invalid_value(place, "", "must not be empty"))
     return problems
 
 
@@ -294,6 +300,10 @@ def _data(obj: Object) -> list[FieldProblem]:
     return problems
 
 
+def _secret(obj: Object) -> list[FieldProblem]:
+    return [*_data(obj), *type_problems(obj)]
+
+
 _KINDS: dict[str, Callable[[Object], list[FieldProblem]]] = {
     "Pod": _pod,
     "Deployment": _workload,
@@ -308,7 +318,7 @@ _KINDS: dict[str, Callable[[Object], list[FieldProblem]]] = {
     "RoleBinding": _binding,
     "ClusterRoleBinding": _binding,
     "ConfigMap": _data,
-    "Secret": _data,
+    "Secret": _secret,
 }
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from secrets import token_hex
 
 from k8s_simulation.api.objects import Object
+from k8s_simulation.api.options import version_of
 from k8s_simulation.api.problems import ApiError, bad_request, expired
 from k8s_simulation.api.requests import ApiRequest
 from k8s_simulation.api.resources import Resource
@@ -25,6 +26,7 @@ from k8s_simulation.api.storage import Change, ChangeType, Entry, Storage, encod
 _MAX_SNAPSHOTS = 64
 _MAX_BACKLOG = 20_000  # changes a watcher may lag behind before its stream is closed
 _BATCH = 256  # changes encoded in one step, so that a burst does not hold the loop
+_BOOKMARK_BEFORE_END = 2.0
 _BOOKMARK_SECONDS = 60.0  # as the watch cache of the real server does, about once a minute
 
 Render = Callable[[Entry], bytes]
@@ -82,7 +84,7 @@ class Lister:
             state = json.loads(urlsafe_b64decode(token))
             snapshot, start = str(state["s"]), int(state["start"])
         except (ValueError, KeyError, TypeError) as error:
-            raise bad_request(f"continue key is not valid: {error}") from error
+            raise bad_request(f"invalid continue token: continue key is not valid: {error}") from error
         if snapshot not in self._snapshots:
             raise expired(
                 "The provided continue parameter is too old to display a consistent list result. You must start a new "
@@ -91,10 +93,10 @@ class Lister:
         return snapshot, start
 
     def _select(self, request: ApiRequest) -> list[Entry]:
-        wanted = request.query.get("resourceVersion", "")
-        if request.query.get("resourceVersionMatch") == "Exact" and wanted != str(self._storage.version):
+        wanted = version_of(request)
+        if request.query.get("resourceVersionMatch") == "Exact" and wanted != self._storage.version:
             raise expired(f"The provided resource version for the list is too old: {wanted}")
-        _check_future(self._storage, wanted)
+        check_future(self._storage, wanted)
         selection = parse_selection(request)
         entries = self._storage.entries(request.resource, request.namespace)
         if request.name:
@@ -128,12 +130,19 @@ def list_meta(page: Page) -> Object:
     return metadata
 
 
-def _check_future(storage: Storage, version: str) -> None:
-    if version.isdigit() and int(version) > storage.version:
-        message = f"Too large resource version: {version}, current: {storage.version}"
+def check_future(storage: Storage, version: int) -> None:
+    """Raises 504 for a version that is not yet."""
+    if version > storage.version:
+        message = f"Timeout: Too large resource version: {version}, current: {storage.version}"
         details = {"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
                    "retryAfterSeconds": 1}  # fmt: skip
         raise ApiError(504, "Timeout", message, details)
+
+
+def _after(now: float, deadline: float) -> float:
+    """When the next bookmark is due: about once a minute, and shortly before the end (cacher, nextBookmarkTime)."""
+    last = deadline - _BOOKMARK_BEFORE_END
+    return min(now + _BOOKMARK_SECONDS, last) if now < last else now + _BOOKMARK_SECONDS
 
 
 class Watch:
@@ -153,25 +162,19 @@ class Watch:
         self._initial: list[Entry] = []
         self._initial_bookmark = False
         self._version = storage.version
+        self._asked = 0  # a version that is not yet is waited for in silence: what comes before it is not told
 
     def open(self) -> None:
-        """Take the start of the stream and subscribe to the rest, in one step. Raises 410 and 504."""
-        storage, resource, asked = self._storage, self._request.resource, self._request.query.get("resourceVersion", "")
-        _check_future(storage, asked)
-        initial_events = self._request.query.get("sendInitialEvents")
-        if initial_events is not None and self._request.query.get("resourceVersionMatch") != "NotOlderThan":
-            raise bad_request(
-                "sendInitialEvents is forbidden for watch unless resourceVersionMatch is set to NotOlderThan"
-            )
+        """Take the start of the stream and subscribe to the rest, in one step. Raises 410."""
+        storage, resource, asked = self._storage, self._request.resource, version_of(self._request)
+        initial_events = "sendInitialEvents" in self._request.query
         send_all = self._request.flag("sendInitialEvents")
-        if send_all or (asked in {"", "0"} and initial_events is None):
+        if send_all or (asked == 0 and not initial_events):
             self._initial = [e for e in storage.entries(resource, self._request.namespace) if self._wants(e)]
             self._initial_bookmark = send_all and self._bookmarks
-        elif asked.isdigit() and int(asked) > 0:
-            self._backlog.extend(storage.changes_since(resource, int(asked)))
-        elif asked not in {"", "0"}:
-            raise bad_request(f'resourceVersion: Invalid value: "{asked}": strconv.ParseUint: invalid syntax')
-        self._version = storage.version
+        elif asked > 0:
+            self._backlog.extend(storage.changes_since(resource, asked))
+        self._asked, self._version = asked, storage.version
         self._unsubscribe = storage.subscribe(resource, self._notice)
 
     def close(self) -> None:
@@ -192,7 +195,7 @@ class Watch:
         self._initial = []
         if self._initial_bookmark:
             yield self._bookmark({"k8s.io/initial-events-end": "true"})
-        next_bookmark = loop.time() + _BOOKMARK_SECONDS
+        next_bookmark = _after(loop.time(), deadline)
         while not self._ended and loop.time() < deadline:
             if self._backlog:
                 if batch := self._take():
@@ -200,7 +203,7 @@ class Watch:
                 continue
             await self._wait(min(deadline, next_bookmark))
             if self._bookmarks and loop.time() >= next_bookmark:
-                next_bookmark = loop.time() + _BOOKMARK_SECONDS
+                next_bookmark = _after(loop.time(), deadline)
                 yield self._bookmark({})
 
     async def _wait(self, until: float) -> None:
@@ -223,7 +226,7 @@ class Watch:
         return b"".join(parts)
 
     def _notice(self, change: Change) -> None:
-        if not self._in_scope(change.entry):
+        if change.version <= self._asked or not self._in_scope(change.entry):
             return
         self._backlog.append(change)
         if len(self._backlog) > _MAX_BACKLOG:
@@ -250,10 +253,7 @@ class Watch:
         return b'{"type":"%s","object":%s}\n' % (kind.encode(), self._render(entry))
 
     def _bookmark(self, annotations: dict[str, str]) -> bytes:
-        metadata: Object = {
-            "resourceVersion": str(max(self._version, self._storage.version)),
-            "creationTimestamp": None,
-        }
+        metadata: Object = {"resourceVersion": str(max(self._version, self._storage.version))}
         if annotations:
             metadata["annotations"] = annotations
         resource = self._request.resource

@@ -140,9 +140,14 @@ async def test_a_reader_that_leaves_ends_the_follow_at_the_node(kubelet: FakeKub
 
 
 async def test_exec_without_a_web_socket_says_what_is_spoken(kubelet: FakeKubelet, kube: Kube) -> None:
-    reply = await kube.request("POST", "/api/v1/namespaces/n/pods/p/exec", container="main", command="x")
-    assert reply.status == 400
-    assert "WebSocket" in reply.message
+    address = f"{kube.url}/api/v1/namespaces/n/pods/p/exec"
+    said = {}
+    for upgrade in ({}, {"Connection": "Upgrade", "Upgrade": "SPDY/3.1"}):
+        async with kube.session.post(address, params={"container": "main", "command": "x"}, headers=upgrade) as answer:
+            assert answer.status == 400
+            said[bool(upgrade)] = (await answer.json())["message"]
+    assert said[False] == "Upgrade request required"
+    assert said[True] == "Upgrade request required: this server speaks WebSocket for exec, not SPDY"
 
 
 async def test_a_node_that_does_not_answer_is_an_internal_error(kubelet: FakeKubelet, kube: Kube) -> None:

@@ -146,9 +146,11 @@ async def _with_cluster(
     else:
         config = in_cluster(settings.api_host, settings.api_port, settings.account_folder)
     async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
+        stack.callback(_ended, "reflectors")
         cluster = await stack.enter_async_context(
             open_cluster(config, tasks, clock=core.clock, executor=core.executor, private=settings.simulate)
         )
+        stack.callback(_ended, "follows of logs")
         logs = await stack.enter_async_context(
             LogManager(cluster, core.journals, cap=settings.log_limit_bytes, fill=OutputFile(cluster).read)
         )
@@ -159,6 +161,7 @@ async def _with_cluster(
             await _answer(settings, core, cluster, sweeper, lambda g: ready(_ready(g, kubeconfig)), stop)
         finally:
             await workers()
+            _ended("loops and operations")
 
 
 def _start_engine(
@@ -229,11 +232,13 @@ async def _answer(
         await stop.wait()
     finally:
         await server.drain(DRAIN_SECONDS)
+        _ended("calls and streams")
 
 
 async def _core(settings: Settings, stack: AsyncExitStack) -> Core:
     executor = ThreadPoolExecutor(THREADS, thread_name_prefix="k8s-execution")
     stack.callback(executor.shutdown)
+    stack.callback(_ended, "the store, and with it what we own")
     store = await stack.enter_async_context(SqlStore.open(settings.data, executor))
     sealer = KeySealer(installation_key(settings.data, settings.installation_key))
     installation = settings.installation or sealer.sign("installation", b"").hex()
@@ -260,6 +265,11 @@ async def _core(settings: Settings, stack: AsyncExitStack) -> Core:
     )
 
 
+def _ended(part: str) -> None:
+    """A step of the drain order is done; said, so that a slow end shows where it is."""
+    log.info("ended: %s", part)
+
+
 async def _tidy_for_ever(core: Core) -> None:
     """Remove what killed processes left, and uploaded bundles that no execution asked for in a long time."""
     while True:
@@ -280,6 +290,7 @@ async def _kubeconfig(settings: Settings, stack: AsyncExitStack) -> Path | None:
     from k8s_simulation.cluster import ClusterOptions, SimulatedCluster
 
     folder = stack.enter_context(scratch.scratch())
+    stack.callback(_ended, "the simulated cluster")
     options = ClusterOptions(
         folder,
         images=settings.images,

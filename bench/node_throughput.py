@@ -84,22 +84,24 @@ class Reading:
         call: Any = bench.channel.unary_stream(STREAM_LOGS, pb.StreamLogsRequest.SerializeToString)
         self._call = call(following(execution_id))
         self._messages: list[bytes] = []
+        self._service = bench.service
         self._task = asyncio.create_task(self._read())
 
-    async def rate(self) -> float:
-        """Lines a second, once all have come."""
-        first, last = await asyncio.wait_for(self._task, DEADLINE)
+    async def rate(self) -> tuple[float, float]:
+        """Lines a second, and the service's CPU µs for one, from the first message to the last; once all have come."""
+        first, last, used = await asyncio.wait_for(self._task, DEADLINE)
         self._call.cancel()
         checked(self._messages)
-        return LINES / (last - first)
+        return LINES / (last - first), used / LINES * 1e6
 
-    async def _read(self) -> tuple[float, float]:
-        first, wanted = 0.0, last_line()
+    async def _read(self) -> tuple[float, float, float]:
+        first, used, wanted = 0.0, 0.0, last_line()
         async for message in self._call:
-            first = first or time.monotonic()
+            if not first:
+                first, used = time.monotonic(), self._service.cpu_seconds()
             self._messages.append(message)
             if wanted in message:
-                return first, time.monotonic()
+                return first, time.monotonic(), self._service.cpu_seconds() - used
         raise SystemExit("the service's stream ended before the last line")
 
 
@@ -129,9 +131,7 @@ async def backlog(bench: Bench, *, service_first: bool) -> Rates:
             await printed(bench, namespace, pod)
             if not service_first:
                 await peers(bench, rates, namespace, pod)
-        used = bench.service.cpu_seconds()
-        rates["service"] = await reading.rate()
-        rates["cpu_us"] = (bench.service.cpu_seconds() - used) / LINES * 1e6
+        rates["service"], rates["cpu_us"] = await reading.rate()
         if service_first:
             await peers(bench, rates, namespace, pod)
     return rates
@@ -144,9 +144,7 @@ async def live(bench: Bench, *, service_first: bool) -> Rates:
     async def through_the_service() -> None:
         async with bench.execution("python3", "-c", FLAT_OUT, str(ATTACHING)) as execution_id:
             reading = Reading(bench, execution_id)
-            used = bench.service.cpu_seconds()
-            rates["service"] = await reading.rate()
-            rates["cpu_us"] = (bench.service.cpu_seconds() - used) / LINES * 1e6
+            rates["service"], rates["cpu_us"] = await reading.rate()
 
     async def through_peers() -> None:
         for only in ("curl", "kubectl"):

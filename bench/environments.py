@@ -32,7 +32,7 @@ from k8s_execution_client._gen.maestro.k8s.execution.v1 import (
 
 Json = dict[str, Any]
 READY_SECONDS, GONE_SECONDS = 180.0, 300.0
-_EXPECTED = ("", "UNSCHEDULABLE", "CANCELLED_BY_USER")
+_EXPECTED = ("", "UNSCHEDULABLE", "POD_LOST", "CANCELLED_BY_USER")
 _NUMBERS = itertools.count(1)
 _RENDERED_ID = "0" * 26
 _RENDERED_NAMESPACE = f"quality-fabric-{_RENDERED_ID}"

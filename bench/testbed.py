@@ -26,6 +26,7 @@ from cluster import builds, controlplane, fakenodes, harness
 from cluster.layout import Layout
 
 NAME = "bench"
+INOTIFY_INSTANCES = 8192
 
 
 def say(message: str) -> None:
@@ -63,11 +64,19 @@ def cluster(*, nodes: int = 0, fast: bool = False) -> Iterator[Bed]:
         try:
             bed = Bed(harness.up(NAME, say, fake_nodes=nodes, fast=fast), Path(folder), nodes, fast)
             if nodes:
+                _more_followers()
                 bed.kubectl("cordon", bed.layout.node_name)
                 bed.kubectl("taint", "nodes", f"--selector={fakenodes.MARK}=fake", f"{fakenodes.MARK}-")
             yield bed
         finally:
             harness.down(NAME, say)
+
+
+def _more_followers() -> None:
+    """Let kwok follow as many logs as there are containers: each takes an inotify instance, and the default is 128."""
+    limit = Path("/proc/sys/fs/inotify/max_user_instances")
+    if int(limit.read_text()) < INOTIFY_INSTANCES:
+        limit.write_text(f"{INOTIFY_INSTANCES}\n")
 
 
 class Service:

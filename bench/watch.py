@@ -2,9 +2,9 @@
 
 Both keep a cache of the same pods (kwok's) of one real API server, as an informer does: list, then watch from the
 list's version. Each runs ROUNDS times, in turn, in a fresh process. Measured of the list: wall time and CPU
-seconds of the process, from the first request to the full cache; of the watch: CPU seconds for CHANGES changes that the benchmark
-makes meanwhile (their pace is the API server's, so wall time says nothing), and resident memory. A cache that does
-not hold every pod, or misses a change, ends the benchmark.
+seconds of the process, from the first request to the full cache; of the watch: CPU seconds for CHANGES changes that
+the benchmark makes meanwhile (their pace is the API server's, so wall time says nothing), and resident memory. A
+cache that does not hold every pod, or misses a change, ends the benchmark.
 """
 
 from __future__ import annotations

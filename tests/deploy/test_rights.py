@@ -27,6 +27,8 @@ pytestmark = [pytest.mark.e2e]
 DRY_RUN = "default"
 AFTER_A_LOST_REPLY = "a create whose reply was lost, or that met its own object after a restart, is resolved by reading"
 """`kube.create`: 409 and a lost reply are followed by a GET of the same name."""
+EMPTIED_OWNERS_FIRST = "an orphan, and a namespace that may not be deleted, are emptied owners first"
+"""`kube.drain`; in one that is going its pods are enough."""
 
 SURPLUS = {
     "create pods/exec": "Kubernetes from 1.35 on asks for `create` also where the exec is opened by GET",
@@ -44,7 +46,13 @@ SURPLUS = {
     "get pods": "a delete that conflicts reads what is there",
     "get replicasets": "a delete that conflicts reads what is there",
     "get statefulsets": "a delete that conflicts reads what is there",
-    "delete statefulsets": "an environment has none of its own yet; what a user's hook made is emptied too",
+    "delete deployments": EMPTIED_OWNERS_FIRST,
+    "delete jobs": EMPTIED_OWNERS_FIRST,
+    "delete replicasets": EMPTIED_OWNERS_FIRST,
+    "delete statefulsets": EMPTIED_OWNERS_FIRST
+    + "; an environment has none of its own, but a user's hook may make one",
+    "list replicasets": EMPTIED_OWNERS_FIRST,
+    "list statefulsets": EMPTIED_OWNERS_FIRST,
 }
 """What is granted and not seen in the log of this test, with the reason; `verb resource`, the group left out."""
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from k8s_execution.domain.execution import Execution
 from k8s_execution.engine.tools import Tools
-from k8s_execution.ports.cluster import ClusterPort, ObjectRef, Unreachable
+from k8s_execution.ports.cluster import ClusterPort, ObjectRef, Refused, Unreachable
+
+log = logging.getLogger(__name__)
 
 POD_GRACE_SECONDS = 1
 DRAIN_SECONDS = 60.0
@@ -16,7 +20,7 @@ STRAY_SECONDS = 5.0
 
 
 async def drain(tools: Tools, execution: Execution) -> None:
-    """Delete owners with Orphan and pods with a short grace, and record it once no pod is left."""
+    """Empty the namespace, and record it once no pod is left."""
     await drain_namespace(tools.cluster, execution)
 
     def record(current: Execution, _now: int) -> Execution:
@@ -26,18 +30,47 @@ async def drain(tools: Tools, execution: Execution) -> None:
 
 
 async def drain_namespace(cluster: ClusterPort, execution: Execution) -> None:
-    """Owners, then pods, then wait for the pods to be gone; Unreachable if they stay (the namespace then waits)."""
+    """End what runs and wait until it is gone; Unreachable if it stays.
+
+    The namespace is asked to go first: from then on nobody can put a pod in the place of a deleted one, so the owners
+    need no requests of their own, and the 5 s that the namespace controller waits before it does anything run meanwhile
+    (its own deletion of the pods would grant them the grace of their spec). Where the namespace may not be deleted,
+    its owners and pods are, so that at least nothing runs.
+    """
     changed = asyncio.Event()
     cancel = cluster.subscribe(lambda key: changed.set() if key == execution.id else None)
     try:
-        await cluster.drain(execution.namespace, POD_GRACE_SECONDS)
         async with asyncio.timeout(DRAIN_SECONDS):
+            end = await _close(cluster, execution)
+            if end is None:
+                return
+            await end(execution.namespace, POD_GRACE_SECONDS)
+            await _pods_gone(cluster, execution, changed)
             while await cluster.pods_left(execution.namespace):
+                changed.clear()
+                await end(execution.namespace, POD_GRACE_SECONDS)  # some came in the last moment, or were not ours
                 await _change_or(changed, STRAY_SECONDS)
     except TimeoutError as late:
         raise Unreachable(f"pods of {execution.namespace} are still there after {DRAIN_SECONDS:.0f} s") from late
     finally:
         cancel()
+
+
+async def _close(cluster: ClusterPort, execution: Execution) -> Callable[[str, int], Awaitable[None]] | None:
+    """Ask the namespace to go; what ends its pods then, None where it is no more."""
+    ref = ObjectRef("Namespace", "", execution.namespace, execution.namespace_uid)
+    try:
+        return cluster.end_pods if await cluster.delete(ref) else None
+    except Refused as refused:
+        log.warning("the namespace %s may not be deleted: %s", execution.namespace, refused)
+        return cluster.drain
+
+
+async def _pods_gone(cluster: ClusterPort, execution: Execution, changed: asyncio.Event) -> None:
+    """Until none of our pods is seen any more: the watch tells, so that the API server is asked once, at the end."""
+    while cluster.observe(execution.id).pods:
+        changed.clear()
+        await changed.wait()
 
 
 async def _change_or(changed: asyncio.Event, seconds: float) -> None:
@@ -46,7 +79,6 @@ async def _change_or(changed: asyncio.Event, seconds: float) -> None:
             await changed.wait()
     except TimeoutError:
         pass  # look again without a sign
-    changed.clear()
 
 
 async def delete_namespace(tools: Tools, execution: Execution) -> None:

@@ -128,6 +128,10 @@ class Cluster:
         """See `ports.cluster.ClusterWriter.delete`."""
         return await self._writer.delete(ref, grace_seconds=grace_seconds, propagation=propagation)
 
+    async def end_pods(self, namespace: str, grace_seconds: int) -> None:
+        """See `ports.cluster.ClusterWriter.end_pods`."""
+        await self._drain.end_pods(namespace, grace_seconds)
+
     async def drain(self, namespace: str, grace_seconds: int) -> None:
         """See `ports.cluster.ClusterWriter.drain`."""
         await self._drain.drain(namespace, grace_seconds)

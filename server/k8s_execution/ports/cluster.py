@@ -105,6 +105,13 @@ class ClusterWriter(DryRun, Protocol):
         """DELETE with uid precondition; False if it is not there (any more)."""
         ...
 
+    async def end_pods(self, namespace: str, grace_seconds: int) -> None:
+        """Delete every pod with a short grace; enough where nobody can make new ones (a namespace that is going).
+
+        A namespace that is no more is no fault.
+        """
+        ...
+
     async def drain(self, namespace: str, grace_seconds: int) -> None:
         """Delete the owners (Deployments, ReplicaSets, Jobs) with Orphan, then every pod with a short grace.
 

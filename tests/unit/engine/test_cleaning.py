@@ -1,0 +1,90 @@
+"""How an environment is emptied: which requests, in which order, and when it counts as empty."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import pytest
+
+from k8s_execution.domain.facts import Observed, PodFact
+from k8s_execution.engine.cleaning import drain_namespace
+from k8s_execution.ports.cluster import ObjectRef, Refused
+from support import build
+
+
+class Emptying:
+    """A cluster of one namespace that notes what it is asked; pods that were asked to go are gone when somebody looks.
+
+    `strays` are pods without our labels, so that no watch tells of them; `late` one that appears while the first go.
+    """
+
+    def __init__(self, *, pods: int = 2, strays: int = 0, late: int = 0, there: bool = True, refuses: bool = False):
+        self.asked: list[str] = []
+        self._pods, self._strays, self._late = pods, strays, late
+        self._there, self._refuses = there, refuses
+        self._listener: Callable[[str], None] = lambda _: None
+
+    async def delete(self, ref: ObjectRef) -> bool:
+        self.asked.append(f"delete {ref.kind} {ref.uid}")
+        if self._refuses:
+            raise Refused(403, "Forbidden", "no right to delete namespaces")
+        return self._there
+
+    async def end_pods(self, namespace: str, grace_seconds: int) -> None:
+        self.asked.append(f"end pods in {grace_seconds} s")
+        self._end()
+
+    async def drain(self, namespace: str, grace_seconds: int) -> None:
+        self.asked.append("drain")
+        self._end()
+
+    def _end(self) -> None:
+        asyncio.get_running_loop().call_soon(self._gone)
+
+    def _gone(self) -> None:
+        self._pods, self._strays, self._late = 0, self._late, 0
+        self._listener(build.execution().id)
+
+    def observe(self, _execution_id: str) -> Observed:
+        return build.observed(*(build.application_pod() for _ in range(self._pods)))
+
+    async def pods_left(self, _namespace: str) -> Sequence[PodFact]:
+        self.asked.append("list pods")
+        return [build.application_pod() for _ in range(self._pods + self._strays)]
+
+    def subscribe(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        self._listener = listener
+        return lambda: None
+
+
+async def emptied(cluster: Emptying) -> list[str]:
+    """What was asked until the namespace counted as empty."""
+    execution = build.execution(namespace_uid="u")
+    async with asyncio.timeout(60):
+        await drain_namespace(cast(Any, cluster), execution)
+    return cluster.asked
+
+
+@pytest.mark.parametrize("pods", [0, 1, 7])
+async def test_an_environment_costs_three_questions_however_many_pods_it_has(pods: int) -> None:
+    """The namespace first, so that nobody replaces a pod; the API server is asked once, when the watch shows none."""
+    assert await emptied(Emptying(pods=pods)) == ["delete Namespace u", "end pods in 1 s", "list pods"]
+
+
+async def test_a_namespace_that_is_no_more_is_empty() -> None:
+    """Nothing else is asked."""
+    assert await emptied(Emptying(there=False)) == ["delete Namespace u"]
+
+
+async def test_a_namespace_that_may_not_be_deleted_is_emptied_all_the_same() -> None:
+    """Owners too, since they could make new pods in it."""
+    assert await emptied(Emptying(refuses=True)) == ["delete Namespace u", "drain", "list pods"]
+
+
+async def test_a_pod_that_came_in_the_last_moment_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API server that had not heard of the deletion yet may have let it in."""
+    monkeypatch.setattr("k8s_execution.engine.cleaning.STRAY_SECONDS", 0.01)
+    asked = await emptied(Emptying(late=1))
+    assert asked == ["delete Namespace u", *["end pods in 1 s", "list pods"] * 2]

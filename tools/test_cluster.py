@@ -4,7 +4,8 @@
 
 Uses the cluster of that name if it is up, and leaves it; else brings it up, and takes it down at the end, also when the
 tests fail or are interrupted. What a killed run left is removed by the next. Paths among the arguments replace the
-three folders. Exit code: that of pytest.
+three folders. The whole Kubernetes suite is run on a simulated cluster too; `build/kubernetes-suite.md` then has every
+case on both (`tools/suite_table.py`). Exit code: that of pytest, or of the table.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ from cluster.layout import ROOT as CLUSTERS
 from cluster.layout import Layout
 
 ROOT = Path(__file__).resolve().parents[1]
-SUITES = ("tests/kubernetes", "tests/e2e", "tests/real")
+KUBERNETES = "tests/kubernetes"
+SUITES = (KUBERNETES, "tests/e2e", "tests/real")
+BUILD = ROOT / "build"
+TABLE = BUILD / "kubernetes-suite.md"
 TEST_SECONDS = "600"
 """The limit of one test: a real kubelet looks at its pods once a second, and backs off for minutes."""
 
@@ -91,10 +95,33 @@ def restart_of_api_server(name: str) -> str:
 
 
 def test(layout: Layout, arguments: Sequence[str]) -> int:
-    """Run pytest; its exit code."""
-    paths = [] if any((ROOT / a.partition("::")[0]).exists() for a in arguments) else list(SUITES)
-    command = [sys.executable, "-m", "pytest", f"--timeout={TEST_SECONDS}", *paths, *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(layout))
+    """Run pytest; its exit code. The whole Kubernetes suite is run on a simulated cluster too, and both are tabled."""
+    named = [a for a in arguments if (ROOT / a.partition("::")[0]).exists()]
+    options, paths = [a for a in arguments if a not in named], named or list(SUITES)
+    if KUBERNETES not in paths or any(o.startswith(("-k", "-m", "--lf", "--deselect")) for o in options):
+        return pytest(environment(layout), [*paths, *options])
+    simulated, real = BUILD / "kubernetes-simulated.xml", BUILD / "kubernetes-real.xml"
+    for report in (simulated, real):
+        report.unlink(missing_ok=True)  # a table must not be made of yesterday's
+    say("the Kubernetes suite on a simulated cluster")
+    codes = [pytest(without_cluster(layout), [KUBERNETES, *options, f"--junit-xml={simulated}"])]
+    say(f"the tests on the cluster {layout.name}")
+    codes.append(pytest(environment(layout), [*paths, *options, f"--junit-xml={real}"]))
+    table = [sys.executable, str(ROOT / "tools" / "suite_table.py"), str(simulated), str(real), "--output", str(TABLE)]
+    codes.append(subprocess.run(table, check=False).returncode)
+    return next((code for code in codes if code), 0)
+
+
+def without_cluster(layout: Layout) -> dict[str, str]:
+    """The environment of tests that must not know of the cluster, and start their own simulated one."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("K8S_EXECUTION_")}
+    return {**own, RUN: layout.name}
+
+
+def pytest(environ: dict[str, str], arguments: Sequence[str]) -> int:
+    """One run; its exit code."""
+    command = [sys.executable, "-m", "pytest", f"--timeout={TEST_SECONDS}", *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, env=environ)
     try:
         return process.wait()
     except BaseException:  # interrupted: pytest ends what its tests started, and only then the cluster goes

@@ -81,6 +81,12 @@ class Framer:
         pieces.extend(self._overflow())
         return pieces
 
+    @property
+    def torn(self) -> bool:
+        """Whether what stands after the last newline is not even a whole stamp: the read was cut there."""
+        rest = b"".join(self._rest)
+        return bool(rest) and self._open_time is None and self._stamps.parse(rest) is None
+
     def finish(self) -> list[Piece]:
         """What stands after the last newline, as a fragment without one."""
         line = b"".join(self._rest)

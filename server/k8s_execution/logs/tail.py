@@ -92,6 +92,7 @@ class Tail:
         self._lag = Lag()
         self._reads = 0
         self._accept_loss = False
+        self._rest: list[Piece] = []  # what stood behind the last newline of the read before
         self._failures = 0
         self._fresh = False  # whether the present read brought anything new
         self._clean = False  # whether the last read that was answered ended by itself, and none has failed since
@@ -122,8 +123,7 @@ class Tail:
             self._clean = True
         match outcome:
             case _Outcome.ENDED if proving and (not self._fresh or not target.terminated):
-                await self._store(self._framer.finish())
-                return await self._prove_end(target)
+                return await self._finish(target)
             case _Outcome.ENDED if proving:
                 pass  # it brought something, so it proves nothing: look once more
             case _Outcome.SILENT if not proving:
@@ -256,6 +256,32 @@ class Tail:
         late = target.started_at is None or first > (target.started_at + PROMPT_US) * 1000
         if self._proving.possible and (target.terminated or late or len(raw_bytes(pieces)) >= BACKLOG):
             self._proving.suspect = self._proving.doubtful = True
+
+    async def _finish(self, target: Target) -> bool:
+        """A read of all there is brought nothing new: the last line, if it has no newline, and the proof of the end."""
+        torn = self._framer.torn and not self._from_file
+        rest = [] if torn else self._framer.finish()
+        if target.terminated and not self._from_file and (torn or rest) and not await self._is_last(rest):
+            await self._pause()
+            return False
+        await self._store(rest)
+        return await self._prove_end(target)
+
+    async def _is_last(self, rest: list[Piece]) -> bool:
+        """Whether what stands behind the last newline is the log's last line; nothing, if it is no line.
+
+        An API server that loses the node in the middle of an answer ends it as if it were whole: the file tells, or a
+        second read that ends at the same place.
+        """
+        proving = self._proving
+        if proving.file is not None and proving.possible:
+            data = raw_bytes(rest)
+            place = await proving.file.place(proving.stored.raw + len(data), data or None)
+            self._from_file = place in {Place.OTHER, Place.INSIDE}
+            if self._from_file or place is Place.END:
+                return not self._from_file
+        same, self._rest = bool(rest) and rest == self._rest, rest
+        return same
 
     async def _prove_end(self, target: Target) -> bool:
         """Whether all is stored: a long log, or a doubtful one, must be as long as the step's file, else it goes on."""

@@ -37,8 +37,7 @@ class Read:
 
     `rotated` lines are no longer in the file by then; `rotate` takes this share of the lines that were sent before,
     but leaves the last of them and does not cut through one nanosecond. A read that does not follow and is not cut
-    sends all there is, whatever is scripted, unless `late`: then the node had not written the rest yet. `holes` are
-    ranges of lines that the node rotated away while the read was behind them.
+    sends all there is, whatever is scripted, unless `late`: then the node had not written the rest yet.
     """
 
     lines: int
@@ -48,7 +47,6 @@ class Read:
     rotated: int = 0
     rotate: float = 0.0
     late: bool = False
-    holes: tuple[tuple[int, int], ...] = ()
 
 
 def stamp(time: int) -> bytes:
@@ -87,8 +85,7 @@ class ScriptedLogs:
         self.rotated = max(self.rotated, plan.rotated)
         if plan.end is End.NOT_READY:
             raise LogNotReady
-        kept = [i for i in range(plan.rotated, plan.lines) if not any(a <= i < b for a, b in plan.holes)]
-        data = self._text([source[i] for i in kept], request.since, whole=plan.lines >= len(source))
+        data = self._text(source[plan.rotated : plan.lines], request.since, whole=plan.lines >= len(source))
         data = data if plan.bytes is None else data[: plan.bytes]
         for at in range(0, len(data), plan.chunk):
             yield data[at : at + plan.chunk]

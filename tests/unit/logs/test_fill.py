@@ -20,7 +20,7 @@ from k8s_execution.logs.segments import JournalStore
 from k8s_execution.ports.cluster import ExecFailed, LogGone
 from k8s_execution.ports.logs import LogBatch
 from unit.logs.conditions import until
-from unit.logs.scripted import BASE, End, Read, ScriptedLogs, container, pod, stored
+from unit.logs.scripted import BASE, End, Read, ScriptedLogs, container, pod, stamp, stored
 from unit.logs.test_framing import flat
 from unit.logs.test_segments import read
 from unit.logs.test_tail import all_ended, contiguous, gaps
@@ -147,8 +147,9 @@ LOUD = [(BASE + i * 10**6, b"%06d " % i + b"x" * 90) for i in range(30_000)]
 
 
 def loud(*holes: tuple[int, int]) -> ScriptedLogs:
-    """Three megabytes at once, of which one follow misses ranges of lines; it ends with the container."""
-    return ScriptedLogs(LOUD, [Read(len(LOUD), holes=holes)])
+    """Three megabytes at once, of which the log lacks ranges of lines."""
+    kept = [line for i, line in enumerate(LOUD) if not any(a <= i < b for a, b in holes)]
+    return ScriptedLogs(kept, [Read(len(kept))])
 
 
 async def follow_whole(store: JournalStore, logs: ScriptedLogs, file: File) -> list[LogBatch]:
@@ -190,6 +191,13 @@ async def test_a_beginning_lost_within_a_moment_is_noticed_though_the_first_chun
     logs = ScriptedLogs(quick, [Read(len(quick), rotated=9_000, chunk=1_000)], rotated=9_000)
     batches = await follow_whole(store, logs, File(raw(LOUD), size=1 << 16))
     assert [line.data for b in batches for line in b.lines] == [d for _, d in LOUD] and not gaps(batches)
+
+
+async def test_an_answer_that_is_always_cut_is_completed_from_the_file(store: JournalStore) -> None:
+    whole = len(b"".join(stamp(t) + d + b"\n" for t, d in TRUTH[:9]))
+    logs = ScriptedLogs(TRUTH, [Read(9), *[Read(30, bytes=whole + 8, late=True)] * 50])
+    batches = await follow_whole(store, logs, File(raw(TRUTH)))
+    assert [line.data for b in batches for line in b.lines] == [d for _, d in TRUTH] and not gaps(batches)
 
 
 async def test_a_line_torn_by_a_rotation_makes_the_file_the_only_source(store: JournalStore) -> None:

@@ -20,7 +20,7 @@ from k8s_execution.logs.run import Pace
 from k8s_execution.logs.segments import JournalStore
 from k8s_execution.ports.logs import LogBatch, LogCollector, LogSummary
 from unit.logs.conditions import until
-from unit.logs.scripted import BASE, End, Read, ScriptedLogs, container, pod, stored
+from unit.logs.scripted import BASE, End, Read, ScriptedLogs, container, pod, stamp, stored
 from unit.logs.test_segments import read
 
 FAST = Pace(first_retry=0.001, longest_retry=0.005, quiet=0.05, drained=0.02, stalled=1.0, settle=0.02)
@@ -114,6 +114,15 @@ async def test_long_lines_go_on_in_the_middle_after_a_cut(store: JournalStore, c
     masked = line.replace(secret.encode(), b"***")
     assert text == masked + b"\n" + masked + b"\nshort\n" and contiguous(batches)
     assert summary.bytes == len(text)
+
+
+@pytest.mark.parametrize("cut", [8, 40])
+async def test_an_answer_that_is_cut_without_a_word_is_no_end(store: JournalStore, cut: int) -> None:
+    """In the middle of a stamp, or of a line: what looks like a last line without a newline is read again."""
+    whole = len(b"".join(stamp(t) + d + b"\n" for t, d in numbered(9)))
+    logs = ScriptedLogs(numbered(20), [Read(9), Read(20, bytes=whole + cut, late=True)])
+    batches, summary = await collect(store, logs, RUNNING, ENDED)
+    assert content(batches) == logs.truth and summary.gaps == ()
 
 
 async def test_a_rotation_with_loss_is_a_gap(store: JournalStore) -> None:

@@ -21,12 +21,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from cluster.faults import ClusterFault
 
 MODULES = Path(__file__).resolve().parent / "modules"
 NEEDED_GO = (1, 26)
 PROGRESS_SECONDS = 10.0
+WAITING_SECONDS = 60.0
 KUBERNETES_VERSION = "v1.35.4"
 
 Say = Callable[[str], None]
@@ -142,6 +144,15 @@ def environment() -> dict[str, str]:
     return {**os.environ, **fixed}
 
 
+def _locked(lock: IO[str]) -> bool:
+    """Take the lock; False if another has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
 def exclusive(path: Path, what: str, say: Say) -> Iterator[Path]:
     """Hold a file lock: of several builders at once one builds and the others wait, and find it done.
@@ -154,11 +165,12 @@ def exclusive(path: Path, what: str, say: Say) -> Iterator[Path]:
         f"{start}{os.getpid()}"
     )  # a killed builder's compiler may still be writing into its own
     with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"waiting for another process that makes {what}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        said = time.monotonic() - WAITING_SECONDS
+        while not _locked(lock):
+            if time.monotonic() - said >= WAITING_SECONDS:
+                say(f"waiting for another process that makes {what}")
+                said = time.monotonic()
+            time.sleep(0.2)  # a look, not a pause: who waits in flock cannot tell anybody that it waits
         for left in path.parent.glob(f"{start}*"):
             shutil.rmtree(left, ignore_errors=True)
         unfinished.mkdir()

@@ -161,9 +161,7 @@ def exclusive(path: Path, what: str, say: Say) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     start = f".unfinished-{path.name}-"
-    unfinished = path.with_name(
-        f"{start}{os.getpid()}"
-    )  # a killed builder's compiler may still be writing into its own
+    unfinished = path.with_name(f"{start}{os.getpid()}")
     with path.open("w") as lock:
         said = time.monotonic() - WAITING_SECONDS
         while not _locked(lock):
@@ -183,6 +181,11 @@ def exclusive(path: Path, what: str, say: Say) -> Iterator[Path]:
 def gently() -> list[str]:
     """A prefix that lets a build yield to whatever else the machine does."""
     return [word for tool in (["nice", "-n", "19"], ["ionice", "-c3"]) if shutil.which(tool[0]) for word in tool]
+
+
+def ends_with_us() -> list[str]:
+    """A prefix that ends a command when we are killed: it would write where the next builder has cleaned up."""
+    return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 
 
 def _report(name: str, lines: Iterable[str], total: int, say: Say) -> list[str]:
@@ -216,7 +219,17 @@ def _compile(go: str, module: Module, temporary: Path, say: Say) -> None:
     say(f"building {module.name} from its Go modules (once for these versions)")
     total = _packages(go, module)
     for name, package in module.programs:
-        command = [*gently(), go, "build", "-v", *flags(module), "-o", f"{temporary}/bin/{name}", package]
+        command = [
+            *gently(),
+            *ends_with_us(),
+            go,
+            "build",
+            "-v",
+            *flags(module),
+            "-o",
+            f"{temporary}/bin/{name}",
+            package,
+        ]
         with subprocess.Popen(
             command, cwd=MODULES / module.name, env=environment(), stderr=subprocess.PIPE, text=True
         ) as process:

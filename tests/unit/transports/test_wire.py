@@ -249,6 +249,14 @@ def test_every_step_that_did_not_pass_tells_why() -> None:
     assert not encode_execution.execution(finished()).steps[0].HasField("diagnosis")
 
 
+def test_a_held_environment_says_until_when() -> None:
+    """And one that found no place, or whose cleanup was asked for, does not."""
+    made = replace(finished(), hold_until=build.START + 60 * build.SECOND)
+    assert encode_execution.execution(made).held_until.seconds == build.START // 10**6 + 60
+    for other in (replace(made, hold_until=made.entered[Phase.CLEANING]), replace(made, cleanup_requested=True)):
+        assert not encode_execution.execution(other).HasField("held_until")
+
+
 def test_timings_are_seconds_of_the_phases_entered() -> None:
     timings = encode_execution.execution(finished(), now=build.START + 12 * build.SECOND).timings
     assert (timings.queued, timings.provisioning, timings.testing) == (1.0, 2.0, 7.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +30,6 @@ from k8s_execution_client.faults import ServiceFault
 if TYPE_CHECKING:
     from k8s_execution_client._gen.maestro.k8s.execution.v1.execution_pb2 import Execution
     from k8s_execution_client._gen.maestro.k8s.execution.v1.execution_service_pb2 import (
-        ExecuteRequest,
         GetResultsResponse,
     )
     from k8s_execution_client.plan import Plan
@@ -113,7 +113,7 @@ async def _run(connection: Connection, plan: Plan, wishes: Wishes) -> int:
         execution = await client.execute(request)
         say(f"execution {execution.id}")
         try:
-            stayed = await follow(client, execution.id, _end_of(request, connection), interrupts)
+            stayed = await follow(client, execution.id, _end_of(connection), interrupts)
         except ServiceFault:
             say(_how_to_find(connection, execution.id))
             raise
@@ -128,27 +128,24 @@ async def _run(connection: Connection, plan: Plan, wishes: Wishes) -> int:
     return of_verdict(_name(execution), flaky, fail_on_flaky=wishes.fail_on_flaky)
 
 
-def _end_of(request: ExecuteRequest, connection: Connection) -> Callable[[Execution], bool]:
-    """When to stop following: when all is gone, or at the verdict where the plan keeps the environment.
+def _end_of(connection: Connection) -> Callable[[Execution], bool]:
+    """When to stop following: when all is gone, or when the environment is held.
 
     An embedded service ends with this process, so it stays until the environment is gone.
     """
-    from k8s_execution_client._gen.maestro.k8s.execution.v1 import plan_pb2
-    from k8s_execution_client._gen.maestro.k8s.execution.v1.execution_pb2 import PASSED
-    from k8s_execution_client.cli.follow import has_verdict, is_over
+    from k8s_execution_client.cli.follow import is_over
 
-    cleanup = request.policy.cleanup
     told = False
 
     def ended(execution: Execution) -> bool:
         nonlocal told
-        kept = cleanup == plan_pb2.HOLD or (cleanup == plan_pb2.ON_SUCCESS and execution.verdict != PASSED)
-        if kept and has_verdict(execution) and not is_over(execution):
-            if not told:
-                told = True
-                say(f"the environment is kept, in namespace {execution.namespace}; Ctrl-C cleans it up")
-            return not connection.embedded
-        return is_over(execution)
+        if is_over(execution) or not execution.HasField("held_until"):
+            return is_over(execution)
+        if not told:
+            told = True
+            until = execution.held_until.ToDatetime(UTC).strftime("%H:%M:%S UTC")
+            say(f"the environment is kept until {until}, in namespace {execution.namespace}; Ctrl-C cleans it up")
+        return not connection.embedded
 
     return ended
 

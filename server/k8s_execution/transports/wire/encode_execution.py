@@ -10,6 +10,7 @@ from typing import assert_never
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from k8s_execution.domain import holding
 from k8s_execution.domain.execution import Evidence, Execution, StepState
 from k8s_execution.domain.lifecycle import ORDER, Phase
 from k8s_execution.domain.testcase import TestCounts
@@ -53,6 +54,7 @@ def execution(
         expires_at=timestamp(record.expires_at),
         sequence=record.sequence,
         queue_position=queue_position,
+        held_until=timestamp(record.hold_until) if holding.place(record) is holding.Place.HELD else None,
     )
 
 

@@ -166,6 +166,7 @@ class Execution(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     QUEUE_POSITION_FIELD_NUMBER: _builtins.int
+    HELD_UNTIL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id: lower-case letters, digits and `-`, at most 63 characters; unguessable."""
     test_id: _builtins.str
@@ -236,6 +237,12 @@ class Execution(_message.Message):
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """The hard end of its environment. Absent until the namespace exists."""
 
+    @_builtins.property
+    def held_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when its environment is held to debug in (`policy.cleanup`), if nothing ends it before. Absent where it is not
+        held, and when its cleanup was asked for.
+        """
+
     def __init__(
         self,
         *,
@@ -261,10 +268,11 @@ class Execution(_message.Message):
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         sequence: _builtins.int = ...,
         queue_position: _builtins.int = ...,
+        held_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "created_at", b"created_at", "diagnosis", b"diagnosis", "evidence", b"evidence", "expires_at", b"expires_at", "finished_at", b"finished_at", "resolved", b"resolved", "tests", b"tests", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "created_at", b"created_at", "diagnosis", b"diagnosis", "evidence", b"evidence", "expires_at", b"expires_at", "finished_at", b"finished_at", "held_until", b"held_until", "resolved", b"resolved", "tests", b"tests", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "created_at", b"created_at", "diagnosis", b"diagnosis", "evidence", b"evidence", "expires_at", b"expires_at", "finished_at", b"finished_at", "id", b"id", "labels", b"labels", "name", b"name", "namespace", b"namespace", "phase", b"phase", "project", b"project", "queue_position", b"queue_position", "resolved", b"resolved", "sequence", b"sequence", "status", b"status", "steps", b"steps", "test_id", b"test_id", "tests", b"tests", "timings", b"timings", "verdict", b"verdict", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "created_at", b"created_at", "diagnosis", b"diagnosis", "evidence", b"evidence", "expires_at", b"expires_at", "finished_at", b"finished_at", "held_until", b"held_until", "id", b"id", "labels", b"labels", "name", b"name", "namespace", b"namespace", "phase", b"phase", "project", b"project", "queue_position", b"queue_position", "resolved", b"resolved", "sequence", b"sequence", "status", b"status", "steps", b"steps", "test_id", b"test_id", "tests", b"tests", "timings", b"timings", "verdict", b"verdict", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

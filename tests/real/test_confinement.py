@@ -24,6 +24,8 @@ def admin(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """kubectl of the administrator, with the rights of deploy/ in force; they are removed afterwards."""
     made = Kubectl(kubeconfig, tmp_path_factory.mktemp("kubectl"), namespace="")
     files = [argument for name in RIGHTS for argument in ("-f", str(DEPLOY / name))]
+    # Other tests may have just let go of them.
+    made.asserted("delete", "namespace", "k8s-execution", "k8s-execution-dry-run", "--ignore-not-found", "--wait")
     made.asserted("apply", *files)
     try:
         for policy in ("k8s-execution-namespaces", "k8s-execution-objects"):

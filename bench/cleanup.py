@@ -114,12 +114,11 @@ async def measure(bed: testbed.Bed, service: testbed.Service) -> tuple[Times, Ti
                 "kubectl": lambda: by_kubectl(bed, oracle, watched, objects.make()),
                 "default_grace": lambda: by_kubectl(bed, oracle, watched, with_default_grace(objects.make())),
             }
-            for number in range(ROUNDS):
-                for name, way in ways.items():
-                    seconds = await way()
-                    testbed.say(f"round {number + 1}, {name}: pods {seconds[0]:.2f} s, namespace {seconds[1]:.2f} s")
-                    pods.setdefault(name, []).append(seconds[0])
-                    whole.setdefault(name, []).append(seconds[1])
+            for name, way in list(ways.items()) * ROUNDS:
+                seconds = await way()
+                testbed.say(f"{name}: pods {seconds[0]:.2f} s, namespace {seconds[1]:.2f} s")
+                pods.setdefault(name, []).append(seconds[0])
+                whole.setdefault(name, []).append(seconds[1])
         for task in following:
             task.cancel()
         await asyncio.wait(following)

@@ -24,7 +24,7 @@ from typing import Any
 from bench import bare, testbed
 from bench.environments import by_kind, plan, rendered
 
-PODS, CHANGES, ROUNDS, NODES, AT_ONCE = 5_000, 2_000, 5, 40, 48
+PODS, CHANGES, ROUNDS, NODES, AT_ONCE = 5_000, 2_000, 3, 40, 48
 NAMESPACE, LABEL = "watched", "k8s-execution.maestro/execution-id"
 LIST_TARGET, WATCH_TARGET = 10.0, 10.0
 
@@ -57,7 +57,7 @@ async def make_pods(api: bare.Api, template: dict[str, Any]) -> None:
     await api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     await in_turns(lambda n: api.create(pod(template, n)), PODS)
     path = bare.path_of("Pod", NAMESPACE) + "?limit=1&fieldSelector=status.phase!=Running"
-    async with asyncio.timeout(300):
+    async with asyncio.timeout(900):
         while (await api.json("GET", path))["items"]:  # noqa: ASYNC110 - a poll of the API server
             await asyncio.sleep(0.5)
 
@@ -170,7 +170,7 @@ async def one_round(api: bare.Api, kubeconfig: Path, who: str, mark: str) -> tup
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(300):
+        async with asyncio.timeout(900):
             listed: dict[str, float] = json.loads(await process.stdout.readline())
             if listed["pods"] != PODS:
                 raise SystemExit(f"{who} saw {listed['pods']} of {PODS} pods")

@@ -31,6 +31,7 @@ PURE = (
     "k8s_execution/manifests/check.py",
     "k8s_execution/manifests/references.py",
     "k8s_execution/kube/parse.py",
+    "k8s_execution/kube/slim.py",
     "k8s_execution/transports/codes.py",
     "k8s_execution/transports/wire/*.py",
     "k8s_execution/runtime/backoff.py",

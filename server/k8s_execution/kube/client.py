@@ -6,9 +6,9 @@ surely had no effect, since "reply lost" is for the caller to resolve (see `crea
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 import aiohttp
@@ -16,6 +16,7 @@ import aiohttp
 from k8s_execution.kube.answers import Json, PassingFault, fault, json_object
 from k8s_execution.kube.limits import KubeLimits
 from k8s_execution.kube.ratelimit import RateLimiter
+from k8s_execution.kube.slim import without_managed_fields
 from k8s_execution.kube.transport import ByteStream, Params, Transport
 from k8s_execution.ports.clock import Clock
 
@@ -62,28 +63,39 @@ class Client:
         """Open a WebSocket, without retries; the caller closes it."""
         return await self._with_credentials(lambda: self._transport.web_socket(path, params, protocols))
 
-    async def pages(self, path: str, params: Params = ()) -> AsyncGenerator[Json, None]:
+    async def pages(self, path: str, params: Params = (), *, slim: bool = False) -> AsyncGenerator[Json, None]:
         """The pages of a list, each a List object; sizes adapt so that decoding one stays short.
 
-        A list whose continue token expired while it was read raises StatusError 410: the caller starts again.
+        The next page is on its way while the caller works on one. `slim` leaves managedFields out. A list whose
+        continue token expired while it was read raises StatusError 410: the caller starts again.
         """
-        limit = min(_FIRST_PAGE, self._limits.page_limit)
-        token = ""
-        while True:
-            query = [*params, ("limit", str(limit)), *([("continue", token)] if token else [])]
-            size, page = await self._retrying(partial(self._sized, path, query), always=True)
-            yield page
-            metadata = page.get("metadata")
-            token = str(metadata.get("continue") or "") if isinstance(metadata, dict) else ""
-            if not token:
-                return
-            items = page.get("items")
-            per_item = max(1, size // max(1, len(items) if isinstance(items, list) else 1))
-            limit = max(1, min(self._limits.page_limit, self._limits.page_bytes // per_item))
+        coming = self._ask(path, params, min(_FIRST_PAGE, self._limits.page_limit), slim=slim)
+        try:
+            while True:
+                size, page = await coming
+                metadata = page.get("metadata")
+                token = str(metadata.get("continue") or "") if isinstance(metadata, dict) else ""
+                if not token:
+                    break
+                items = page.get("items")
+                per_item = max(1, size // max(1, len(items) if isinstance(items, list) else 1))
+                limit = max(1, min(self._limits.page_limit, self._limits.page_bytes // per_item))
+                coming = self._ask(path, [*params, ("continue", token)], limit, slim=slim)
+                yield page
+        finally:
+            await _ended(coming)
+        yield page
 
-    async def _sized(self, path: str, params: Params) -> tuple[int, Json]:
-        body = await self._raw("GET", path, params)
-        return len(body), json_object(body)
+    def _ask(self, path: str, params: Params, limit: int, *, slim: bool) -> asyncio.Task[tuple[int, Json]]:
+        """One page, and how many bytes of it were decoded."""
+        query = [*params, ("limit", str(limit))]
+
+        async def sized() -> tuple[int, Json]:
+            body = await self._raw("GET", path, query)
+            body = without_managed_fields(body) if slim else body
+            return len(body), json_object(body)
+
+        return asyncio.create_task(self._retrying(sized, always=True), name=f"page of {path}")
 
     async def _exchange(
         self, method: str, path: str, params: Params, body: Mapping[str, Any] | None = None, *, urgent: bool = False
@@ -124,3 +136,11 @@ class Client:
     def _pause(self, attempt: int, retry_after: float | None) -> float:
         pause = self._limits.retry.pause(attempt, random.random())  # noqa: S311 - jitter, not a secret
         return max(pause, min(retry_after or 0.0, self._limits.retry_after_cap))
+
+
+async def _ended(task: asyncio.Task[tuple[int, Json]]) -> None:
+    """Nobody waits for this page any more: end its request, and take its fault, if it has one, to nobody."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()

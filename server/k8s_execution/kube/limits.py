@@ -40,7 +40,7 @@ class KubeLimits:
     token_lifetime: float = 60.0
     plugin_timeout: float = 60.0
     page_limit: int = 150
-    page_bytes: int = 128 * 1024
+    page_bytes: int = 256 * 1024
     watch_min: float = 240.0
     watch_max: float = 300.0
     watch_inactivity: float = 70.0

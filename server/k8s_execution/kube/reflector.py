@@ -25,6 +25,7 @@ from k8s_execution.kube.client import Client
 from k8s_execution.kube.limits import KubeLimits
 from k8s_execution.kube.lines import LineSplitter, LineTooLong
 from k8s_execution.kube.resources import resource
+from k8s_execution.kube.slim import without_managed_fields
 from k8s_execution.ports.clock import Clock
 
 _LOG = logging.getLogger(__name__)
@@ -144,8 +145,9 @@ class Reflector(Generic[F]):
         facts: dict[Key, F] = {}
         version = ""
         self.relists += 1
+        selector = [("labelSelector", naming.LABEL_EXECUTION)]
         try:
-            async with aclosing(self._client.pages(self._path, [("labelSelector", naming.LABEL_EXECUTION)])) as pages:
+            async with aclosing(self._client.pages(self._path, selector, slim=True)) as pages:
                 async for page in pages:
                     version = parse.version(page)
                     await self._collect(page, facts)
@@ -230,7 +232,7 @@ class Reflector(Generic[F]):
 def _decode(line: bytes) -> tuple[str, dict[str, Any]]:
     """Type and object of one line; an unreadable one may have been any change, so Expired."""
     try:
-        event = json.loads(line)
+        event = json.loads(without_managed_fields(line))
         kind, raw = event["type"], event["object"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Expired(f"an unreadable line of {len(line)} bytes") from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from k8s_execution.kube.client import Client
 from k8s_execution.kube.kubeconfig import KubeConfig
 from k8s_execution.kube.transport import open_transport
 from k8s_execution.ports.cluster import Refused, Unreachable
-from unit.kube.conftest import LIMITS, FalseClock, ProcessClock
+from unit.kube.conftest import LIMITS, FalseClock, ProcessClock, until
 from unit.kube.fake_api import FakeApi, Fault, status_body
 
 PATH = "/api/v1/namespaces/kube-system"
@@ -215,3 +217,17 @@ async def test_pages_follow_the_continue_token_and_adapt(api: FakeApi, executor:
         sizes = [len(page["items"]) async for page in client.pages(CONFIG_MAPS)]
     assert sum(sizes) == 180
     assert sizes[0] == 25 and set(sizes[1:-1]) <= set(range(10, 20))
+
+
+async def test_the_next_page_is_on_its_way_while_one_is_worked_on(api: FakeApi, executor: ThreadPoolExecutor) -> None:
+    """A caller that leaves early leaves no request behind."""
+    for number in range(60):
+        api.put("configmaps", {"metadata": {"name": f"c{number:03}", "namespace": "n"}})
+    async with open_transport(api.config(), LIMITS, ProcessClock(), executor) as transport:
+        client = Client(transport, LIMITS, ProcessClock())
+        async with aclosing(client.pages(CONFIG_MAPS)) as pages:
+            first = await anext(pages)
+            await until(lambda: len(api.seen) == 2)
+        assert len(first["items"]) == 25
+    assert len(api.seen) == 2
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("page of")]

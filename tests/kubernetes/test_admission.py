@@ -88,10 +88,26 @@ async def test_a_limit_range_gives_defaults_and_sets_a_maximum(kube: Kube, names
     ("change", "words"),
     [
         ({"hostNetwork": True}, "host namespaces (hostNetwork=true)"),
-        ({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}, 'volume "v"'),
+        (
+            {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]},
+            'latest": restricted volume types (volume "v" uses restricted volume type "hostPath")',
+        ),
         ({"securityContext": {"runAsUser": 0}}, "runAsUser=0 (pod must not set runAsUser=0)"),
+        ({"securityContext": {"sysctls": [{"name": "a.b", "value": "1"}]}}, "forbidden sysctls (a.b)"),
+        (
+            {"securityContext": {"seccompProfile": {"type": "Unconfined"}}},
+            'seccompProfile (pod must not set securityContext.seccompProfile.type to "Unconfined")',
+        ),
+        (
+            {"securityContext": {"seLinuxOptions": {"type": "x", "user": "u"}}},
+            'seLinuxOptions (pod set forbidden securityContext.seLinuxOptions: type "x"; user may not be set)',
+        ),
+        (
+            {"securityContext": {"appArmorProfile": {"type": "Unconfined"}}},
+            'forbidden AppArmor profile (pod must not set AppArmor profile type to "Unconfined")',
+        ),
     ],
-    ids=["hostNetwork", "hostPath", "root"],
+    ids=["hostNetwork", "hostPath", "root", "sysctls", "seccomp", "seLinux", "appArmor"],
 )
 async def test_pod_security_restricted_refuses(kube: Kube, namespace: str, change: Any, words: str) -> None:
     label = {"pod-security.kubernetes.io/enforce": "restricted"}

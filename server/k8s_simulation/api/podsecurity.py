@@ -18,6 +18,17 @@ _BASELINE_CAPABILITIES = {
     "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
 }  # fmt: skip
 
+_SECCOMP = {"RuntimeDefault", "Localhost"}
+_SE_LINUX_TYPES = {"", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}
+_SYSCTLS = {"kernel.shm_rmid_forced"} | {
+    f"net.ipv4.{name}"
+    for name in (
+        "ip_local_port_range", "ip_unprivileged_port_start", "tcp_syncookies", "ping_group_range",
+        "ip_local_reserved_ports", "tcp_keepalive_time", "tcp_fin_timeout", "tcp_keepalive_intvl",
+        "tcp_keepalive_probes", "tcp_rmem", "tcp_wmem",
+    )
+}  # fmt: skip
+
 
 def violations(level: str, spec: Object) -> list[str]:
     """What the pod spec breaks at that level; empty for `privileged` and for unknown levels."""
@@ -53,9 +64,10 @@ def _names(names: Iterable[str]) -> str:
 
 def _baseline(spec: Object, *, restricted: bool = False) -> list[str]:
     """In the order of the checks' identifiers, as the real evaluator runs them."""
-    checks = [_host_namespaces, _host_paths, _host_ports, _privileged]
-    if not restricted:
-        checks = [_added_capabilities, *checks]  # the restricted level has a stricter check of its own
+    checks = [_app_armor, _host_namespaces, _host_ports, _privileged, _se_linux, _sysctls]
+    if not restricted:  # for these the restricted level has a stricter check of its own
+        checks = [_app_armor, _added_capabilities, _host_namespaces, _host_paths, _host_ports, _privileged, _se_linux,
+                  _unconfined, _sysctls]  # fmt: skip
     return [problem for check in checks if (problem := check(spec))]
 
 
@@ -73,6 +85,61 @@ def _host_paths(spec: Object) -> str:
     paths = [str(v.get("name")) for v in spec.get("volumes") or [] if v.get("hostPath") is not None]
     quoted = ", ".join(f'"{p}"' for p in paths)
     return f"hostPath volumes (volume{'s' if len(paths) > 1 else ''} {quoted})" if paths else ""
+
+
+def _holders(spec: Object, bad: Callable[[Object], object]) -> str:
+    """`pod and container "main"`: all whose security context is bad."""
+    where = ["pod"] if bad(_context(spec)) else []
+    if names := _failing(spec, lambda c: bool(bad(_context(c)))):
+        where.append(_names(names))
+    return " and ".join(where)
+
+
+def _contexts(spec: Object) -> list[Object]:
+    return [_context(holder) for holder in (spec, *_all(spec))]
+
+
+def _type_of(context: Object, profile: str) -> str:
+    return str((context.get(profile) or {}).get("type") or "")
+
+
+def _app_armor(spec: Object) -> str:
+    def bad(context: Object) -> bool:
+        return _type_of(context, "appArmorProfile") == "Unconfined"
+
+    where = _holders(spec, bad)
+    return f'forbidden AppArmor profile ({where} must not set AppArmor profile type to "Unconfined")' if where else ""
+
+
+def _se_linux(spec: Object) -> str:
+    def wrong(context: Object) -> bool:
+        given = context.get("seLinuxOptions") or {}
+        return bool(given.get("user") or given.get("role") or given.get("type", "") not in _SE_LINUX_TYPES)
+
+    where = _holders(spec, wrong)
+    if not where:
+        return ""
+    options = [context.get("seLinuxOptions") or {} for context in _contexts(spec)]
+    types = sorted({str(o["type"]) for o in options if o.get("type", "") not in _SE_LINUX_TYPES})
+    quoted = ", ".join(f'"{t}"' for t in types)
+    problems = [f"type{'s' if len(types) > 1 else ''} {quoted}"] if types else []
+    problems += [f"{field} may not be set" for field in ("user", "role") if any(o.get(field) for o in options)]
+    return f"seLinuxOptions ({where} set forbidden securityContext.seLinuxOptions: {'; '.join(problems)})"
+
+
+def _sysctls(spec: Object) -> str:
+    names = [str(s.get("name")) for s in _context(spec).get("sysctls") or [] if s.get("name") not in _SYSCTLS]
+    return f"forbidden sysctls ({', '.join(names)})" if names else ""
+
+
+def _unconfined(spec: Object) -> str:
+    """The baseline's rule about seccomp; part of the restricted one."""
+    where = _holders(spec, lambda context: _type_of(context, "seccompProfile") not in {"", *_SECCOMP})
+    if not where:
+        return ""
+    found = {_type_of(context, "seccompProfile") for context in _contexts(spec)} - {"", *_SECCOMP}
+    quoted = ", ".join(f'"{t}"' for t in sorted(found))
+    return f"seccompProfile ({where} must not set securityContext.seccompProfile.type to {quoted})"
 
 
 def _host_ports(spec: Object) -> str:
@@ -142,14 +209,10 @@ def _root_user(spec: Object) -> str:
 
 
 def _seccomp(spec: Object) -> str:
-    good = {"RuntimeDefault", "Localhost"}
-    pod_type = (_context(spec).get("seccompProfile") or {}).get("type")
-
-    def bad(container: Object) -> bool:
-        own = (_context(container).get("seccompProfile") or {}).get("type")
-        return (own or pod_type) not in good
-
-    names = _failing(spec, bad)
+    if unconfined := _unconfined(spec):
+        return unconfined
+    pod_type = _type_of(_context(spec), "seccompProfile")
+    names = _failing(spec, lambda c: not (_type_of(_context(c), "seccompProfile") or pod_type))
     if not names:
         return ""
     return (
@@ -169,4 +232,5 @@ def _volume_types(spec: Object) -> str:
     names = ", ".join(f'"{n}"' for n, _ in bad)
     kinds_text = ", ".join(sorted({f'"{k}"' for _, k in bad}))
     word, verb = ("volumes", "use") if len(bad) > 1 else ("volume", "uses")
-    return f"restricted volume types ({word} {names} {verb} restricted volume type {kinds_text})"
+    types = "types" if "," in kinds_text else "type"
+    return f"restricted volume types ({word} {names} {verb} restricted volume {types} {kinds_text})"

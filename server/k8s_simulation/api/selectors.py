@@ -124,7 +124,6 @@ _FIELDS: dict[str, dict[str, _Getter]] = {
     "secrets": {"type": lambda o: str(o.get("type") or "")},
     "jobs": {"status.successful": lambda o: str(status_of(o).get("succeeded") or 0)},
     "nodes": {"spec.unschedulable": lambda o: str(bool(spec_of(o).get("unschedulable"))).lower()},
-    "replicasets": {"status.replicas": lambda o: str(status_of(o).get("replicas") or 0)},
 }
 
 
@@ -152,6 +151,15 @@ def parse(resource: Resource, label_selector: str, field_selector: str) -> Selec
     return Selection(parse_labels(label_selector), tuple(_fields(resource, field_selector)))
 
 
+def _unsupported(resource: Resource, field: str) -> str:
+    """Kinds with fields of their own word it each for itself; kubectl puts its "Unable to find …" before it."""
+    if resource.plural == "jobs":
+        return f'field label "{field}" not supported for Job'
+    if resource.plural in {"services", "namespaces", "pods", "secrets", "events", "nodes"}:
+        return f"field label not supported: {field}"
+    return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+
+
 def _fields(resource: Resource, text: str) -> list[tuple[_Getter, bool, str]]:
     found: list[tuple[_Getter, bool, str]] = []
     known = _COMMON | _FIELDS.get(resource.plural, {})
@@ -160,9 +168,6 @@ def _fields(resource: Resource, text: str) -> list[tuple[_Getter, bool, str]]:
         if not match:
             raise bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
         if match[1] not in known:
-            raise bad_request(
-                f'Unable to find "{resource.api_version}, Resource={resource.plural}" that match label selector '
-                f'"", field selector "{text}": field label not supported: {match[1]}'
-            )
+            raise bad_request(_unsupported(resource, match[1]))
         found.append((known[match[1]], match[2] != "!=", match[3]))
     return found

@@ -70,7 +70,7 @@ def unpack(packages: Sequence[str], root: Path) -> None:
     for name in MERGED:
         (root / "usr" / name).mkdir(parents=True)
         (root / name).symlink_to(f"usr/{name}")
-    with tempfile.TemporaryDirectory(prefix="debian-") as temporary:
+    with tempfile.TemporaryDirectory(dir=root.parent) as temporary:
         for package in _download(packages, Path(temporary)):
             _extract(package, root)
 

@@ -117,7 +117,7 @@ def _packages(stage: Stage) -> Image:
     """The stage with the service's packages, as an image of its own that is only kept, not run."""
 
     def fill(root: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="packages-") as temporary:
+        with tempfile.TemporaryDirectory(dir=root.parent) as temporary:  # goes with what a killed builder left
             base, wheels = Path(temporary) / "base", Path(temporary) / "wheels"
             base.mkdir()
             images.fill_python(base, VENV_PACKAGES)
@@ -149,7 +149,7 @@ def _image(programs: Programs, say: Say) -> Image:
     parts = {PACKAGES_STAGE: kept, AGENT_STAGE: agent}
 
     def fill(root: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="service-") as temporary:
+        with tempfile.TemporaryDirectory(dir=root.parent) as temporary:
             others = {name: Path(temporary) / name for name in parts}
             for name, part in parts.items():
                 images.unpack(images.make(part, say), others[name])

@@ -69,7 +69,7 @@ class ExecResult:
         if self.status.get("status") == "Success":
             return 0
         causes = self.status.get("details", {}).get("causes", [])
-        return next((int(c["message"]) for c in causes if c["reason"] == "ExitCode"), -1)
+        return next((int(c["message"]) for c in causes if c.get("reason") == "ExitCode"), -1)
 
 
 class Kube:
@@ -191,10 +191,20 @@ class Kube:
             return Reply(answer.status, body, dict(answer.headers))
 
     async def exec(
-        self, namespace: str, pod: str, command: list[str], *, stdin: bytes | None = None, protocol: str = "v5"
+        self,
+        namespace: str,
+        pod: str,
+        command: list[str],
+        *,
+        container: str = "",
+        stdin: bytes | None = None,
+        protocol: str = "v5",
     ) -> ExecResult:
-        """Run a command; with `stdin` its bytes are sent and, on v5, the stream is closed."""
+        """Run a command, in the only container or the one named; with `stdin` its bytes are sent and, on v5, the
+        stream is closed.
+        """
         query = [("command", c) for c in command] + [("stdout", "true"), ("stderr", "true")]
+        query += [("container", container)] if container else []
         query += [("stdin", "true")] if stdin is not None else []
         found = ExecResult()
         address = self.url + path("pods", namespace, pod, "exec")

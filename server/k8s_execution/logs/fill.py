@@ -39,6 +39,8 @@ class Place(Enum):
     """Other bytes, or the offset is not where the lines end."""
     SHORT = auto()
     """The same bytes as far as it goes, which is not so far."""
+    BEYOND = auto()
+    """The step printed more than the file keeps, and the offset is behind what it keeps."""
     UNKNOWN = auto()
     """It cannot be read."""
 
@@ -60,15 +62,17 @@ class StepFile:
         before = self.last if offset else b""
         return _behind(self._read(offset - len(before)), before)
 
-    async def place(self, offset: int, last: bytes | None = None) -> Place:
+    async def place(self, offset: int, last: bytes | None = None, *, end: bool = False) -> Place:
         """Whether the file has `last` (else the last bytes stored) before the offset, and what comes then.
 
-        Behind what the file holds there is nothing to compare, but the agent counted the bytes that were printed.
+        Behind what the file keeps there is nothing to compare; at the `end` the agent's count of all bytes tells.
         """
         before = (self.last if last is None else last) if offset else b""
         try:
             found = await self._some(offset - len(before), len(before) + 1)
         except LogGone as gone:
+            if not end:
+                return Place.BEYOND
             if gone.printed is None:
                 return Place.UNKNOWN
             return Place.OTHER if offset < gone.printed else Place.END

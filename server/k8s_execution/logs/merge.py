@@ -31,7 +31,7 @@ class Merge:
         self._resume = Resume(base, overlaps=False)
         self._rest = b""
         self._last_was_read = False
-        self.token = base
+        self._base = self.token = base
 
     @property
     def done(self) -> bool:
@@ -42,6 +42,11 @@ class Merge:
     def adjoining(self) -> bool:
         """Whether the file so far ends with a line that was read: nothing shows that the next one read is not next."""
         return self._last_was_read
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the file had nothing so far."""
+        return self.token == self._base
 
     def left(self) -> Lines:
         """The lines read that were not found yet."""

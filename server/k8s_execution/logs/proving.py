@@ -21,7 +21,7 @@ from k8s_execution.logs.merge import LongLine, Merge
 from k8s_execution.logs.resume import Resume, Token
 from k8s_execution.ports.cluster import ExecFailed, LogGone, Unreachable
 
-HELD = 4 * 1024 * 1024
+HELD = 8 * 1024 * 1024
 """Bytes held back at most before they are looked up."""
 
 TRIES = 10
@@ -101,7 +101,7 @@ class Proving:
         if not held.times or self.file is None:
             return token
         if hole or await self._differs(self.file, token.raw, held.data[-1] + b"\n"):
-            token = await self._merge(self.file, held, token)
+            token = await self._merge(self.file, held, token, certain=hole)
         else:
             await self._pass_all(held)
         self.drop()
@@ -113,7 +113,7 @@ class Proving:
             match await file.place(offset, last):
                 case Place.END | Place.INSIDE | Place.SHORT:
                     return False
-                case Place.OTHER:
+                case Place.OTHER | Place.BEYOND:
                     self.doubtful = True
                     return True
                 case Place.UNKNOWN:
@@ -121,8 +121,8 @@ class Proving:
         self.doubtful = True
         return False
 
-    async def _merge(self, file: StepFile, held: Lines, token: Token) -> Token:
-        """Store the lines held back among those that were lost; the place behind them."""
+    async def _merge(self, file: StepFile, held: Lines, token: Token, *, certain: bool) -> Token:
+        """Store the lines held back among those that were lost; the place behind them. `certain`: some were."""
         merge = Merge(held, self.stored)
         enough = self.stored.raw + _size(held)
         for _ in range(TRIES):
@@ -133,7 +133,7 @@ class Proving:
             except LongLine as error:
                 raise OnlyTheFile from error
             except LogGone:
-                if merge.adjoining:
+                if merge.adjoining or (merge.untouched and not certain):
                     await self._pass_all(merge.left())
                     return self.stored
                 break

@@ -50,7 +50,7 @@ HOLD = 0.25
 LATER_US = 1_000_000
 """A line this much after a run's end, which is known to the second, is a later run's."""
 
-SLICE = 32 * 1024
+SLICE = 64 * 1024
 """Bytes worked on in one step of the event loop (about 1 ms)."""
 
 
@@ -289,13 +289,13 @@ class Tail:
         if file is None or self._from_file or raw < 0 or not target.terminated:
             return True
         if self._proving.doubtful or raw >= LONG_LOG:
-            match await file.place(raw):
+            match await file.place(raw, end=True):
                 case Place.INSIDE:
                     self._from_file = True
                     return False
                 case Place.OTHER | Place.SHORT:
                     self._batcher.gap(GapReason.ROTATED)
-                case Place.END | Place.UNKNOWN:
+                case Place.END | Place.UNKNOWN | Place.BEYOND:
                     pass
         return True
 

@@ -200,6 +200,14 @@ async def test_an_answer_that_is_always_cut_is_completed_from_the_file(store: Jo
     assert [line.data for b in batches for line in b.lines] == [d for _, d in TRUTH] and not gaps(batches)
 
 
+async def test_lines_beyond_what_the_file_keeps_are_taken_from_the_log(store: JournalStore) -> None:
+    """Behind the file's limit nothing can be looked up; at the end the number of bytes printed is right."""
+    twice = [(time + k * 40 * 10**9, data) for k in range(4) for time, data in LOUD]
+    file = File(raw(LOUD), LogGone("truncated", printed=len(raw(twice))), size=1 << 16)
+    batches = await follow_whole(store, ScriptedLogs(twice, [Read(len(twice))]), file)
+    assert [line.data for b in batches for line in b.lines] == [d for _, d in twice] and not gaps(batches)
+
+
 async def test_a_line_torn_by_a_rotation_makes_the_file_the_only_source(store: JournalStore) -> None:
     """The node glued the halves of two lines: the file does not have such a line."""
     torn = ScriptedLogs([*LOUD[:9_000], (LOUD[9_000][0], b"torn"), *LOUD[9_500:]], [Read(29_501)])

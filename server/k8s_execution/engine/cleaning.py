@@ -15,6 +15,9 @@ log = logging.getLogger(__name__)
 
 POD_GRACE_SECONDS = 1
 DRAIN_SECONDS = 60.0
+SILENCE_SECONDS = 10.0
+"""A pod with a short grace is gone in 3 s; who hears nothing for longer asks the API server."""
+
 STRAY_SECONDS = 5.0
 """A pod without our labels (somebody put it there) ends unnoticed by the reflectors: look again after this."""
 
@@ -67,18 +70,24 @@ async def _close(cluster: ClusterPort, execution: Execution) -> Callable[[str, i
 
 
 async def _pods_gone(cluster: ClusterPort, execution: Execution, changed: asyncio.Event) -> None:
-    """Until none of our pods is seen any more: the watch tells, so that the API server is asked once, at the end."""
-    while cluster.observe(execution.id).pods:
+    """Until none of our pods is seen any more: the watch tells, so that the API server is asked once, at the end.
+
+    Also where nothing is heard for long: the watch may be cut, so look.
+    """
+    heard = True
+    while heard and cluster.observe(execution.id).pods:
         changed.clear()
-        await changed.wait()
+        heard = await _change_or(changed, SILENCE_SECONDS)
 
 
-async def _change_or(changed: asyncio.Event, seconds: float) -> None:
+async def _change_or(changed: asyncio.Event, seconds: float) -> bool:
+    """Wait for a sign; whether one came in time."""
     try:
         async with asyncio.timeout(seconds):
             await changed.wait()
     except TimeoutError:
-        pass  # look again without a sign
+        return False
+    return True
 
 
 async def delete_namespace(tools: Tools, execution: Execution) -> None:

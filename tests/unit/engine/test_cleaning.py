@@ -17,12 +17,15 @@ from support import build
 class Emptying:
     """A cluster of one namespace that notes what it is asked; pods that were asked to go are gone when somebody looks.
 
-    `strays` are pods without our labels, so that no watch tells of them; `late` one that appears while the first go.
+    `late` pods without our labels appear while the first go, so that no watch tells of them. `deaf`: the watch is cut.
     """
 
-    def __init__(self, *, pods: int = 2, strays: int = 0, late: int = 0, there: bool = True, refuses: bool = False):
+    def __init__(
+        self, *, pods: int = 2, late: int = 0, there: bool = True, refuses: bool = False, deaf: bool = False
+    ) -> None:
         self.asked: list[str] = []
-        self._pods, self._strays, self._late = pods, strays, late
+        self._pods, self._strays, self._late = pods, 0, late
+        self._shown = pods if deaf else None
         self._there, self._refuses = there, refuses
         self._listener: Callable[[str], None] = lambda _: None
 
@@ -45,10 +48,11 @@ class Emptying:
 
     def _gone(self) -> None:
         self._pods, self._strays, self._late = 0, self._late, 0
-        self._listener(build.execution().id)
+        if self._shown is None:
+            self._listener(build.execution().id)
 
     def observe(self, _execution_id: str) -> Observed:
-        return build.observed(*(build.application_pod() for _ in range(self._pods)))
+        return build.observed(*(build.application_pod() for _ in range(self._shown or self._pods)))
 
     async def pods_left(self, _namespace: str) -> Sequence[PodFact]:
         self.asked.append("list pods")
@@ -88,3 +92,9 @@ async def test_a_pod_that_came_in_the_last_moment_is_ended_too(monkeypatch: pyte
     monkeypatch.setattr("k8s_execution.engine.cleaning.STRAY_SECONDS", 0.01)
     asked = await emptied(Emptying(late=1))
     assert asked == ["delete Namespace u", *["end pods in 1 s", "list pods"] * 2]
+
+
+async def test_a_watch_that_is_cut_does_not_hide_that_the_pods_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who hears nothing asks the API server."""
+    monkeypatch.setattr("k8s_execution.engine.cleaning.SILENCE_SECONDS", 0.01)
+    assert await emptied(Emptying(deaf=True)) == ["delete Namespace u", "end pods in 1 s", "list pods"]

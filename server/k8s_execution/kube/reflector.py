@@ -58,6 +58,7 @@ class _Position:
     version: str = ""
     attempt: int = 0
     failures: int = 0
+    expiries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class Reflector(Generic[F]):
             failed = await self._round()
             lasted = self._clock.monotonic() - began >= self._limits.watch_stable
             if lasted:
-                self._position.attempt = 0
+                self._position.attempt = self._position.expiries = 0
                 if not failed:
                     continue
             pause = self._limits.watch_retry.pause(self._position.attempt, random.random())  # noqa: S311 - jitter
@@ -117,6 +118,9 @@ class Reflector(Generic[F]):
         except Expired as reason:
             _LOG.info("%s: listing again: %s", self._path, reason)
             self._position.version = ""
+            # It answered: an outage before has had its pauses, and the view is old until the list is here.
+            self._position.attempt = self._position.expiries
+            self._position.expiries += 1
             return True
         except (PassingFault, StatusError) as fault:
             self._lose(fault)

@@ -288,6 +288,20 @@ async def test_a_server_that_closes_at_once_is_not_hammered(api: FakeApi, execut
     await reflecting(api, executor, test, watch_retry=type(LIMITS.watch_retry)(base=0.01, cap=0.3))
 
 
+async def test_410_after_an_outage_does_not_wait_as_long_as_the_outage(
+    api: FakeApi, executor: ThreadPoolExecutor
+) -> None:
+    """The server answers again: pauses that grew meanwhile, here to minutes, do not delay the list."""
+
+    async def test(running: Running) -> None:
+        running.reflector._position.attempt = 30
+        error = {"type": "ERROR", "object": status_body(410, "Expired", "too old resource version")}
+        api.send("pods", json.dumps(error).encode() + b"\n")
+        await until(lambda: running.reflector.relists == 2)
+
+    await reflecting(api, executor, test, watch_retry=type(LIMITS.watch_retry)(base=0.01, cap=1000))
+
+
 async def test_a_cache_without_connection_says_so_in_time(api: FakeApi, executor: ThreadPoolExecutor) -> None:
     """Tolerated for a while, then not synced, then synced again."""
 

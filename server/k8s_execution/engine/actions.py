@@ -85,7 +85,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class DeleteWorkload:
-    """Delete owners with Orphan, then pods with a short grace, and wait until no pod is left."""
+    """Ask the namespace to go, end its pods with a short grace, and wait until none is left."""
 
 
 @dataclass(frozen=True, slots=True)

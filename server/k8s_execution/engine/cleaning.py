@@ -1,4 +1,4 @@
-"""Operations that remove an environment: owners, pods, namespace; each may be repeated and writes its own result."""
+"""Operations that remove an environment: namespace and pods; each may be repeated and writes its own result."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def _collecting(execution: Execution, observed: Observed, now: int) -> Plan:
 
 
 def _cleaning(execution: Execution, observed: Observed, now: int) -> Plan:
-    """Hold if asked to, then owners, pods, namespace; DONE only when the namespace is seen to be gone."""
+    """Hold if asked to, then namespace and pods; DONE only when the namespace is seen to be gone."""
     if execution.namespace_deleted or observed.cluster_lost or Phase.PROVISIONING not in execution.entered:
         done = enter(replace(execution, finished_at=now, namespace_deleted=True), Phase.DONE, now)
         return Plan(done, (Finish(),))

@@ -156,9 +156,8 @@ async def theirs(kubeconfig: Path) -> None:
         follower.listed(len(cache))
         version = found.metadata.resource_version
         async with watch.Watch() as events:
-            stream = events.stream(
-                api.list_pod_for_all_namespaces, label_selector=LABEL, resource_version=version, timeout_seconds=600
-            )
+            # Without timeout_seconds it opens a watch again that the server ended (it ends those of slow readers).
+            stream = events.stream(api.list_pod_for_all_namespaces, label_selector=LABEL, resource_version=version)
             async for event in stream:
                 cache[event["object"].metadata.namespace, event["object"].metadata.name] = event["object"]
                 follower.changed()

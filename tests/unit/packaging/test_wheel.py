@@ -19,11 +19,11 @@ UV = Path(sys.executable).with_name("uv")
 
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A command that must succeed; what it said, if it did not."""
+    """A command that must succeed, and does not see this checkout; what it said, if it did not."""
     done = subprocess.run(
         [str(c) for c in command],
         cwd=cwd,
-        env=environment(),
+        env={name: value for name, value in environment().items() if name != "PYTHONPATH"},
         capture_output=True,
         text=True,
         timeout=150,

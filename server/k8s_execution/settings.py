@@ -185,7 +185,7 @@ class Settings:
             try:
                 values[name] = _refuse_service_link(source.read)(text)
             except ValueError as wrong:
-                shown = SHOWN_INSTEAD_OF_SECRETS if source.secret else text[:80]
+                shown = SHOWN_INSTEAD_OF_SECRETS if source.secret else _without_password(text)[:80]
                 problems.append(f"{source.name}={shown!r} {wrong}")
         if values.get("environment_role") and not values.get("service_account"):
             problems.append(
@@ -208,11 +208,12 @@ class Settings:
     def shown(self) -> list[tuple[str, str]]:
         """Environment name and value of every setting, secrets hidden."""
         rows: list[tuple[str, str]] = []
+        hidden = SHOWN_INSTEAD_OF_SECRETS
         for item in fields(self):
             source = SOURCES.get(item.name)
             if source is not None:
                 value = getattr(self, item.name)
-                rows.append((source.name, SHOWN_INSTEAD_OF_SECRETS if source.secret and value else _plain(value)))
+                rows.append((source.name, hidden if source.secret and value else _without_password(_plain(value))))
         return rows
 
 
@@ -272,6 +273,11 @@ def _refuse_service_link(read: Callable[[str], Any]) -> Callable[[str], Any]:
         return read(text)
 
     return checked
+
+
+def _without_password(text: str) -> str:
+    """A URL as it may be shown: a package index may have a user and a password."""
+    return re.sub(r"(?<=://)[^/@\s]+@", f"{SHOWN_INSTEAD_OF_SECRETS}@", text)
 
 
 def _plain(value: object) -> str:

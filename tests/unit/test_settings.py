@@ -227,6 +227,16 @@ def test_secrets_are_never_shown() -> None:
     assert shown["K8S_EXECUTION_KEY"] == "(hidden)"
     assert key not in str(shown)
     assert dict(Settings().shown())["K8S_EXECUTION_KEY"] == ""
+
+
+def test_the_password_of_a_package_index_is_not_shown() -> None:
+    """Nor its user; neither in the list nor where the value is refused."""
+    url = "https://robot:s3cret@packages.example/simple/"
+    settings = Settings.load({}, {"K8S_EXECUTION_PIP_INDEX_URL": url})
+    assert dict(settings.shown())["K8S_EXECUTION_PIP_INDEX_URL"] == "https://(hidden)@packages.example/simple/"
+    with pytest.raises(SettingsError) as refused:
+        Settings.load({}, {"K8S_EXECUTION_PIP_INDEX_URL": "ftp://robot:s3cret@packages.example/"})
+    assert "s3cret" not in str(refused.value)
     assert "hunter22" not in problem(K8S_EXECUTION_KEY="tcp://hunter22")
 
 

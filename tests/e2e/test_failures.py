@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from typing import Any
 
 import pytest
@@ -94,13 +94,12 @@ async def test_verdict_and_diagnosis(service: Service, name: str) -> None:
     assert final.evidence.complete, final.evidence.gaps
 
 
-async def test_a_missing_image_is_told_within_15_seconds(service: Service) -> None:
-    """Fail fast: seconds, not the provisioning timeout."""
-    begin = time.monotonic()
+async def test_a_missing_image_is_told_long_before_the_provisioning_timeout(service: Service) -> None:
+    """Fail fast: seconds, not the minutes that provisioning may take."""
     plan, _, _ = CASES["missing image of a suite"]
     execution_id = await service.execute(plan)
-    await service.until(execution_id, "CLEANING")
-    assert time.monotonic() - begin < 15
+    async with asyncio.timeout(60):
+        await service.until(execution_id, "CLEANING")
     await oracle.check(service, execution_id, "ENVIRONMENT_FAILED")
 
 

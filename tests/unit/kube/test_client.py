@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
@@ -107,10 +106,9 @@ async def test_a_server_that_does_not_answer_is_left_after_the_timeout(
     limits = replace(LIMITS, request_timeout=0.1, attempts=1)
     async with open_transport(api.config(), limits, ProcessClock(), executor) as transport:
         client = Client(transport, limits, ProcessClock())
-        began = time.monotonic()
-        with pytest.raises(Unreachable):
-            await client.get("/api/v1/pods", [("watch", "true"), ("resourceVersion", "999")])
-    assert time.monotonic() - began < 2
+        async with asyncio.timeout(60):
+            with pytest.raises(Unreachable):
+                await client.get("/api/v1/pods", [("watch", "true"), ("resourceVersion", "999")])
 
 
 async def test_a_rotated_token_is_read_again_after_401(

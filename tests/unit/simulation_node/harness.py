@@ -96,7 +96,7 @@ class Cluster:
         """Wait for the Ready condition."""
         return await self.until(name, lambda p: condition(p, "Ready") == "True", namespace)
 
-    async def gone(self, name: str, namespace: str = "default", seconds: float = 20.0) -> None:
+    async def gone(self, name: str, namespace: str = "default", seconds: float = 60.0) -> None:
         """Wait until the API has no such pod."""
 
         async def absent() -> bool:

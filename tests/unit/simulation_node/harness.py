@@ -73,7 +73,7 @@ class Cluster:
         return await self.client.get(f"/api/v1/namespaces/{namespace}/pods/{name}")
 
     async def until(
-        self, name: str, condition: Callable[[Object], Any], namespace: str = "default", seconds: float = 20.0
+        self, name: str, condition: Callable[[Object], Any], namespace: str = "default", seconds: float = 60.0
     ) -> Object:
         """Wait until the pod fulfils a condition; the pod."""
         deadline = time.monotonic() + seconds
@@ -88,7 +88,7 @@ class Cluster:
                 raise AssertionError(f"not in {seconds} s; the status is {pod.get('status')}")
             await asyncio.sleep(0.01)
 
-    async def phase(self, name: str, phase: str, namespace: str = "default", seconds: float = 20.0) -> Object:
+    async def phase(self, name: str, phase: str, namespace: str = "default", seconds: float = 60.0) -> Object:
         """Wait for a phase."""
         return await self.until(name, lambda p: p["status"].get("phase") == phase, namespace, seconds)
 

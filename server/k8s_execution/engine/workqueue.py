@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -31,7 +32,7 @@ class WorkQueue:
     _heap: list[tuple[float, str]] = field(default_factory=list)
     _held: set[str] = field(default_factory=set)
     _failures: dict[str, int] = field(default_factory=dict)
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
 
     def add(self, key: str, delay: float = 0.0) -> None:
         """Give the key out after `delay` seconds; an earlier time already set stays."""
@@ -40,20 +41,16 @@ class WorkQueue:
             return
         self._due[key] = due
         heapq.heappush(self._heap, (due, key))
-        self._changed.set()
+        self._wake_one()
 
     async def get(self) -> str:
         """The next key that is due and not held by a worker; the caller must call `done` for it."""
         while True:
-            self._changed.clear()
             key, wait = self._next()
             if key is not None:
+                self._wake_one()  # somebody must watch the timers that are left
                 return key
-            try:
-                async with asyncio.timeout(wait):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass  # a timer came due
+            await self._sleep(wait)
 
     def done(self, key: str) -> None:
         """The worker is through with the key; its backoff starts anew."""
@@ -75,7 +72,29 @@ class WorkQueue:
         self._held.discard(key)
         if key in self._due:
             heapq.heappush(self._heap, (self._due[key], key))
-            self._changed.set()
+            self._wake_one()
+
+    def _wake_one(self) -> None:
+        """One waiting worker looks again; waking all of them for each key costs more than the work itself."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    async def _sleep(self, seconds: float | None) -> None:
+        """Until woken, or until the next timer is due."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            await asyncio.wait({waiter}, timeout=seconds)
+        except asyncio.CancelledError:
+            if waiter.done():
+                self._wake_one()  # it was meant for us; another must go
+            raise
+        finally:
+            if not waiter.done():
+                self._waiting.remove(waiter)
 
     def _next(self) -> tuple[str | None, float | None]:
         now = self.clock.monotonic()

@@ -144,19 +144,6 @@ async def test_an_api_server_that_is_killed_and_a_history_that_etcd_forgot(
     assert audit.repeated()["list /api/v1/pods"] >= 1, "nobody had to list again"
 
 
-async def test_a_node_that_is_cut_off(service: Service, machine: Machine, kube: Kube, audit: Audit) -> None:
-    """NODE_LOST about a minute and a half later, with the lines so far; cleaned when the node is back."""
-    execution_id = await counting(service)
-    async with machine.without_link():
-        told = await service.until(execution_id, "CLEANING", patience=180)
-        assert told.verdict == execution_pb2.INFRASTRUCTURE_FAILED, told
-    assert told.diagnosis.code == "NODE_LOST", told.diagnosis
-    await service.done(execution_id, PATIENCE)
-    final = await oracle.check(service, execution_id, "INFRASTRUCTURE_FAILED")
-    assert_counted(await reading.step_lines(service, execution_id))
-    assert not final.evidence.complete
-
-
 LINES_A_SECOND, LOUD_SECONDS = 50_000, 6
 LOUD = f"""
 import time

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -19,7 +21,7 @@ from k8s_execution.domain import naming
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_pb2, execution_service_pb2
 from real.breaking import Audit, Machine
 from support import kubeobjects, oracle, plans, reading
-from support.kubeapi import Kube, path
+from support.kubeapi import MERGE_PATCH, Kube, path
 from support.service import Service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -142,6 +144,57 @@ async def test_an_api_server_that_is_killed_and_a_history_that_etcd_forgot(
     assert reply.body["object"]["code"] == 410, reply
     await whole(service, kube, execution_id)
     assert audit.repeated()["list /api/v1/pods"] >= 1, "nobody had to list again"
+
+
+@asynccontextmanager
+async def second_node(kube: Kube) -> AsyncIterator[None]:
+    """Another node that is Ready and takes no pods: where all nodes are lost the node controller gives none of them up.
+
+    (Master disruption mode, pkg/controller/nodelifecycle.) There is nothing behind it but its lease, renewed here.
+    """
+    taint = {"key": "tests.k8s-execution/second", "effect": "NoSchedule"}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "second"}, "spec": {"taints": [taint]}}
+    await kube.created(node)
+    renewing = asyncio.create_task(renew(kube, "second"))
+    try:
+        await kube.until("nodes", "", "second", kubeobjects.has_condition("Ready"))
+        yield
+    finally:
+        renewing.cancel()
+        await asyncio.wait({renewing})
+        await kube.delete("nodes", "", "second")
+
+
+async def renew(kube: Kube, name: str) -> None:
+    """What a kubelet does to be taken for alive: its condition once, its lease every few seconds."""
+    ready = {"type": "Ready", "status": "True", "reason": "Test", "lastHeartbeatTime": now()}
+    await kube.request("PATCH", f"/api/v1/nodes/{name}/status", {"status": {"conditions": [ready]}},
+                       content_type=MERGE_PATCH)  # fmt: skip
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+             "metadata": {"name": name, "namespace": "kube-node-lease"},
+             "spec": {"holderIdentity": name, "leaseDurationSeconds": 40}}  # fmt: skip
+    await kube.create(lease)
+    while True:
+        await kube.patch("leases", "kube-node-lease", name, {"spec": {"renewTime": now()}})
+        await asyncio.sleep(3)
+
+
+def now() -> str:
+    """The time as a lease has it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+async def test_a_node_that_is_cut_off(service: Service, machine: Machine, kube: Kube, audit: Audit) -> None:
+    """NODE_LOST about a minute and a half later, with the lines so far; cleaned when the node is back."""
+    execution_id = await counting(service)
+    async with second_node(kube), machine.without_link():
+        told = await service.until(execution_id, "CLEANING", patience=180)
+        assert told.verdict == execution_pb2.INFRASTRUCTURE_FAILED, told
+    assert told.diagnosis.code == "NODE_LOST", told.diagnosis
+    await service.done(execution_id, PATIENCE)
+    final = await oracle.check(service, execution_id, "INFRASTRUCTURE_FAILED")
+    assert_counted(await reading.step_lines(service, execution_id))
+    assert not final.evidence.complete
 
 
 LINES_A_SECOND, LOUD_SECONDS = 50_000, 6

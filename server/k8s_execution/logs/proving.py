@@ -38,7 +38,7 @@ class OnlyTheFile(Exception):
 class Proving:
     """Between one tail and its batcher. `stored` is the place behind the last line given to the batcher.
 
-    `hole`: the next line comes after lost ones; `suspect`: perhaps; `doubtful`: so it may have been somewhere.
+    `hole`: the next line comes after lost ones; `suspect`: perhaps.
     """
 
     def __init__(
@@ -51,7 +51,6 @@ class Proving:
         self.stored = stored
         self.hole = False
         self.suspect = False
-        self.doubtful = False
         self._held = Lines([], [])
         self._size = 0
 
@@ -77,7 +76,7 @@ class Proving:
     def lost(self) -> None:
         """The next line comes after a hole of unknown size."""
         if self.possible:
-            self.hole = self.doubtful = True
+            self.hole = True
         else:
             self._gap()
 
@@ -108,17 +107,15 @@ class Proving:
         return token
 
     async def _differs(self, file: StepFile, offset: int, last: bytes) -> bool:
-        """Whether the file has something else there; if it cannot be read, it does not, but the end is looked at."""
+        """Whether the file has something else there; if it cannot be read, it does not; the end is looked at too."""
         for _ in range(TRIES):
             match await file.place(offset, last):
                 case Place.END | Place.INSIDE | Place.SHORT:
                     return False
                 case Place.OTHER | Place.BEYOND:
-                    self.doubtful = True
                     return True
                 case Place.UNKNOWN:
                     await self._pause()
-        self.doubtful = True
         return False
 
     async def _merge(self, file: StepFile, held: Lines, token: Token, *, certain: bool) -> Token:

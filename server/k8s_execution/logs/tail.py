@@ -41,9 +41,6 @@ BACKLOG = 16 * 1024
 AT_ONCE = 0.02
 """Seconds in which more of such a backlog comes."""
 
-LONG_LOG = 1024 * 1024
-"""Bytes from which on a node may have rotated a log while it was followed."""
-
 HOLD = 0.25
 """Seconds that lines are held back while nothing more comes."""
 
@@ -255,7 +252,7 @@ class Tail:
         target, first = self._run.target, first_time(pieces)
         late = target.started_at is None or first > (target.started_at + PROMPT_US) * 1000
         if self._proving.possible and (target.terminated or late or len(raw_bytes(pieces)) >= BACKLOG):
-            self._proving.suspect = self._proving.doubtful = True
+            self._proving.suspect = True
 
     async def _finish(self, target: Target) -> bool:
         """A read of all there is brought nothing new: the last line, if it has no newline, and the proof of the end."""
@@ -284,19 +281,21 @@ class Tail:
         return same
 
     async def _prove_end(self, target: Target) -> bool:
-        """Whether all is stored: a long log, or a doubtful one, must be as long as the step's file, else it goes on."""
+        """Whether all is stored: the log must be as long as the step's file, else that goes on.
+
+        Always looked at: what a step prints while its container runtime is away never reaches the log.
+        """
         raw, file = self._proving.stored.raw, self._proving.file
         if file is None or self._from_file or raw < 0 or not target.terminated:
             return True
-        if self._proving.doubtful or raw >= LONG_LOG:
-            match await file.place(raw, end=True):
-                case Place.INSIDE:
-                    self._from_file = True
-                    return False
-                case Place.OTHER | Place.SHORT:
-                    self._batcher.gap(GapReason.ROTATED)
-                case Place.END | Place.UNKNOWN | Place.BEYOND:
-                    pass
+        match await file.place(raw, end=True):
+            case Place.INSIDE:
+                self._from_file = True
+                return False
+            case Place.OTHER:
+                self._batcher.gap(GapReason.ROTATED)
+            case Place.END | Place.SHORT | Place.UNKNOWN | Place.BEYOND:
+                pass  # a file that has less, such as one that the step itself has wiped, says nothing of the log
         return True
 
     async def _store(self, pieces: list[Piece]) -> None:

@@ -216,6 +216,13 @@ async def test_a_line_torn_by_a_rotation_makes_the_file_the_only_source(store: J
     assert not gaps(batches) and contiguous(batches)
 
 
+async def test_a_short_log_that_lacks_the_end_of_the_file_goes_on_in_the_file(store: JournalStore) -> None:
+    """The runtime was away when the step printed its last lines: nobody wrote them into the log."""
+    batches = await collect(store, ScriptedLogs(TRUTH[:11], [Read(11)]), File(raw(TRUTH)))
+    assert [line.data for b in batches for line in b.lines] == [d for _, d in TRUTH]
+    assert not gaps(batches) and contiguous(batches)
+
+
 async def test_a_file_that_cannot_be_looked_at_changes_nothing(store: JournalStore) -> None:
     batches = await late(store, ScriptedLogs(TRUTH), File(b"", ExecFailed("released")))
     assert [line.data for b in batches for line in b.lines] == [d for _, d in TRUTH] and not gaps(batches)

@@ -79,7 +79,6 @@ class Tail:
         """Go on behind `token`; `batcher` writes what is new; `file` is what fills a gap, where there is one."""
         self._logs = logs
         self._from_file = False
-        self._begun = not token.empty  # whether the log's beginning is stored, or was looked at
         self._run = run
         self._masker = masker
         self._batcher = batcher
@@ -114,13 +113,18 @@ class Tail:
         outcome = await self._read(target, follow=not proving)
         if self._fresh:
             self._failures = 0
+        clean = self._clean
         if outcome in {_Outcome.CUT, _Outcome.SILENT}:
             self._clean = False
         elif outcome is _Outcome.ENDED:
             self._clean = True
         match outcome:
             case _Outcome.ENDED if proving and (not self._fresh or not target.terminated):
-                return await self._finish(target)
+                try:
+                    return await self._finish(target)
+                except OverlapMissing:
+                    self._clean = clean  # what ended was another run's log
+                    return await self._doubt(target)
             case _Outcome.ENDED if proving:
                 pass  # it brought something, so it proves nothing: look once more
             case _Outcome.SILENT if not proving:
@@ -220,7 +224,7 @@ class Tail:
         if self._proving.holding and not await chunks.ready(HOLD):
             await self._settle()
         chunk = await chunks.next()
-        if self._begun or not self._proving.possible:
+        if not self._beginning:
             return chunk
         size = len(chunk or b"")
         parts = [chunk or b""]
@@ -239,29 +243,43 @@ class Tail:
             if not pieces:
                 continue
             self._lag.arrived(time.time(), 0.0 if at else waited, len(data), last_time(pieces))
-            if not self._begun:
-                self._doubt_beginning(pieces)
+            if self._beginning:
+                self._doubt_beginning(first_time(pieces), len(data))
             await self._store(pieces)
 
-    def _doubt_beginning(self, pieces: list[Piece]) -> None:
+    @property
+    def _beginning(self) -> bool:
+        """Whether the next line would be the first, of a log that can be proven."""
+        return self._proving.stored.empty and self._proving.possible and not self._proving.holding
+
+    def _doubt_beginning(self, first: int, size: int) -> None:
         """Whether the node may have rotated the log before its first read: then its beginning must be proven.
 
         Looked at only where it can be: the step had ended, or had run or printed for a while, before its first read.
+        `first` is the time of the first line, `size` the bytes that came at once.
         """
-        self._begun = True
-        target, first = self._run.target, first_time(pieces)
+        target = self._run.target
         late = target.started_at is None or first > (target.started_at + PROMPT_US) * 1000
-        if self._proving.possible and (target.terminated or late or len(raw_bytes(pieces)) >= BACKLOG):
+        if target.terminated or late or size >= BACKLOG:
             self._proving.suspect = True
 
     async def _finish(self, target: Target) -> bool:
-        """A read of all there is brought nothing new: the last line, if it has no newline, and the proof of the end."""
+        """A read of all there is brought nothing new: the last line, if it has no newline, and the proof of the end.
+
+        OverlapMissing, if that line is a later run's.
+        """
         torn = self._framer.torn and not self._from_file
         rest = [] if torn else self._framer.finish()
+        if any(map(self._is_a_later_run, rest)):
+            raise OverlapMissing
         if target.terminated and not self._from_file and (torn or rest) and not await self._is_last(rest):
             await self._pause()
             return False
-        await self._store(rest)
+        try:
+            await self._store(rest)
+        except OnlyTheFile:
+            self._from_file = True
+            return False
         return await self._prove_end(target)
 
     async def _is_last(self, rest: list[Piece]) -> bool:
@@ -356,9 +374,9 @@ class Tail:
         """Nothing more can be had: a gap, unless the follow had ended with the run.
 
         The kubelet ends a follow by itself only when the container no longer runs. What looks so after the kubelet
-        died is told apart by the next read, at once after it, which fails.
+        died is told apart by the next read, at once after it, which fails. An output file that ends has been cut.
         """
-        if not self._clean:
+        if self._from_file or not self._clean:
             self._batcher.gap(GapReason.GONE)
         return True
 

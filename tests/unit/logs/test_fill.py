@@ -216,6 +216,14 @@ async def test_a_line_torn_by_a_rotation_makes_the_file_the_only_source(store: J
     assert not gaps(batches) and contiguous(batches)
 
 
+async def test_a_file_that_goes_on_and_was_cut_at_its_limit_is_a_gap(store: JournalStore) -> None:
+    """The log ends early, the file later, and the step had printed more than that."""
+    file = File(raw(TRUTH[:20]), LogGone("truncated", printed=len(raw(TRUTH))))
+    torn = ScriptedLogs([*TRUTH[:9], (TRUTH[9][0], b"torn"), *TRUTH[12:13]], [Read(11)])
+    batches = await collect(store, torn, file)
+    assert gaps(batches) and contiguous(batches)
+
+
 async def test_a_short_log_that_lacks_the_end_of_the_file_goes_on_in_the_file(store: JournalStore) -> None:
     """The runtime was away when the step printed its last lines: nobody wrote them into the log."""
     batches = await collect(store, ScriptedLogs(TRUTH[:11], [Read(11)]), File(raw(TRUTH)))

@@ -273,6 +273,15 @@ async def test_lines_written_after_a_run_had_ended_are_not_that_runs(store: Jour
     assert summary.gaps == ("LOG_GONE: pod-1/application run 0",)
 
 
+async def test_a_later_run_that_printed_one_line_without_a_newline_is_not_this_one(store: JournalStore) -> None:
+    """Nothing was read of run 0, and what the node has as the run before is that one line."""
+    logs = ScriptedLogs([(BASE + 2 * 10**10, b"third")], previous=[(BASE + 10**10, b"second")], unterminated=True)
+    late = pod(container(restarts=1, identity="c://1", last="c://0", last_finished_at=BASE // 1000))
+    batches, summary = await collect(store, logs, late)
+    assert not content([b for b in batches if b.stream.restart == 0])
+    assert summary.gaps == ("LOG_GONE: pod-1/application run 0",)
+
+
 async def test_an_end_after_which_the_node_did_not_answer_proves_nothing(store: JournalStore) -> None:
     """A kubelet that dies ends the follow as if the container had ended."""
     logs = ScriptedLogs(numbered(4), [Read(4), Read(4, end=End.CUT), Read(4, end=End.CUT)])

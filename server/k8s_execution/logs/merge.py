@@ -58,6 +58,8 @@ class Merge:
 
     def feed(self, chunk: bytes) -> list[tuple[Lines, Token]]:
         """The pieces that this chunk completes, each with the place behind it; LongLine."""
+        if len(self._rest) > FRAGMENT:
+            raise LongLine  # not only once it ends: it may have no end for hundreds of megabytes
         lines = (self._rest + chunk).split(b"\n")
         self._rest = lines.pop()
         found: list[tuple[Lines, Token]] = []

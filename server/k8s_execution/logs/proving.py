@@ -21,8 +21,11 @@ from k8s_execution.logs.merge import LongLine, Merge
 from k8s_execution.logs.resume import Resume, Token
 from k8s_execution.ports.cluster import ExecFailed, LogGone, Unreachable
 
-HELD = 8 * 1024 * 1024
-"""Bytes held back at most before they are looked up."""
+HELD = 12 * 1024 * 1024
+"""Bytes of memory, about, in which lines are held back for one step before they are looked up: 8 MiB of usual lines."""
+
+LINE = 64
+"""Bytes that a line takes beside its text: of short lines nearly all."""
 
 TRIES = 10
 """Failed or too short looks into the file after which it counts as not to be had."""
@@ -48,6 +51,8 @@ class Proving:
         self._batcher = batcher
         self._pause = pause
         self.file = file
+        if file is not None and stored.fragments:
+            file.last = b""  # an earlier owner stopped within a line
         self.stored = stored
         self.hole = False
         self.suspect = False
@@ -86,7 +91,7 @@ class Proving:
             self._held.times.extend(piece.times)
             self._held.data.extend(piece.data)
             self._size += _size(piece)
-            due = self._urgent or not hold or self._size >= HELD
+            due = self._urgent or not hold or self._size + LINE * len(self._held.times) >= HELD
             return await self.settle(token) if due else token
         if self.hole and self.possible:
             raise OnlyTheFile

@@ -179,7 +179,7 @@ class Tail:
 
     def _open(self, target: Target, token: Token, follow: bool) -> AsyncIterable[bytes]:
         if self._from_file and self._proving.file is not None:
-            return self._proving.file.rest(token.raw, token.time)
+            return self._proving.file.rest(token.raw, token.time or (target.started_at or 0) * 1000)
         request = LogRequest(
             namespace=target.namespace,
             pod=target.stream.pod,

@@ -115,6 +115,18 @@ async def test_another_owner_goes_on_in_the_file(store: JournalStore) -> None:
     assert b"".join(line.data + b"\n" for b in batches for line in b.lines) == raw(TRUTH) and not gaps(batches)
 
 
+async def test_another_owner_goes_on_in_the_file_within_a_line(store: JournalStore) -> None:
+    """The last byte that is stored is no newline then."""
+    truth = [(BASE, b"x" * 200_000), *TRUTH[1:]]
+    logs = ScriptedLogs(truth, [Read(1, bytes=150_000, end=End.HANG)])
+    async with asyncio.timeout(20), LogManager(logs, store, cap=1 << 30, pace=Pace()) as manager:
+        manager.observe("x1", [RUNNING], Masker(()))
+        await until(lambda: stored(store) >= 2)
+    batches = await collect(store, ScriptedLogs(truth, [Read(20, rotated=10)], rotated=10), File(raw(truth), size=9999))
+    found = b"".join(line.data + b"\n" * (not line.partial) for b in batches for line in b.lines)
+    assert found == raw(truth) and not gaps(batches)
+
+
 async def late(store: JournalStore, logs: ScriptedLogs, file: File) -> list[LogBatch]:
     """A step that had ended before it was first seen."""
     async with asyncio.timeout(20), LogManager(logs, store, cap=1 << 30, pace=FAST, fill=file.read) as manager:
@@ -234,6 +246,17 @@ async def test_a_short_log_that_lacks_the_end_of_the_file_goes_on_in_the_file(st
     batches = await collect(store, ScriptedLogs(TRUTH[:11], [Read(11)]), File(raw(TRUTH)))
     assert [line.data for b in batches for line in b.lines] == [d for _, d in TRUTH]
     assert not gaps(batches) and contiguous(batches)
+
+
+async def test_what_only_the_file_has_is_not_older_than_the_step(store: JournalStore) -> None:
+    """No line of the log tells a time."""
+    ended = pod(replace(ENDED.containers[0], started_at=BASE // 1000), step="s")
+    file = File(raw(TRUTH))
+    async with asyncio.timeout(20), LogManager(ScriptedLogs([]), store, cap=1 << 30, pace=FAST, fill=file.read) as logs:
+        logs.observe("x1", [ended], Masker(()))
+        await logs.seal("x1", [ended], 5)
+    lines = [line for b in await read(store, "x1") for line in b.lines]
+    assert [(line.time, line.data) for line in lines] == [(BASE, data) for _, data in TRUTH]
 
 
 async def test_a_file_that_cannot_be_looked_at_changes_nothing(store: JournalStore) -> None:

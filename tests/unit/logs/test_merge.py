@@ -62,3 +62,11 @@ def test_a_place_within_the_hole_is_not_found_in_the_log() -> None:
 def test_a_lost_line_that_leaves_in_fragments_is_not_merged() -> None:
     with pytest.raises(LongLine):
         Merge(Lines([20], [b"c"]), START).feed(b"x" * (FRAGMENT + 1) + b"\n")
+
+
+def test_a_lost_line_is_known_to_be_long_before_it_ends() -> None:
+    """Else hundreds of megabytes without a newline would be kept, and copied with every chunk."""
+    merge = Merge(Lines([20], [b"c"]), START)
+    assert merge.feed(b"x" * (FRAGMENT + 1)) == []
+    with pytest.raises(LongLine):
+        merge.feed(b"x")

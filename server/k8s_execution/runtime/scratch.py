@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -90,10 +90,21 @@ def _remove(folder: Path) -> bool:
     """Whether the folder is gone; its lock goes with it, else the next sweep would not find it."""
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
+        _open_up(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
         log.warning("%s cannot be removed yet", folder)
         return False
     _lock_of(folder).unlink(missing_ok=True)
     return True
+
+
+def _open_up(folder: Path) -> None:
+    """Let the owner write into each folder: tools leave some that nobody may, such as Go's module cache."""
+    for at, inner, _ in os.walk(folder):
+        for path in (Path(at, name) for name in inner if not Path(at, name).is_symlink()):
+            with suppress(OSError):  # another user's, or gone meanwhile: what cannot be removed is told
+                path.chmod(0o700)
 
 
 def _locked(descriptor: int) -> bool:

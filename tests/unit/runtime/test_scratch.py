@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,6 +33,17 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.setattr("tempfile.tempdir", None)
 
 
+READ_ONLY = """
+from k8s_execution.runtime.scratch import scratch
+with scratch() as folder:
+    (folder / "module" / "inner").mkdir(parents=True)
+    (folder / "module" / "inner" / "file").write_text("x")
+    (folder / "link").symlink_to("/")
+    for name in ("module/inner", "module"):
+        (folder / name).chmod(0o555)
+"""
+
+
 def killed() -> Path:
     """The folder of a process that was killed in it."""
     done = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, timeout=60, check=False)
@@ -46,6 +59,16 @@ def test_a_folder_is_private_and_gone_at_the_end() -> None:
         assert scratch.home().stat().st_mode & 0o777 == 0o700
         (folder / "file").write_text("x")
     assert list(scratch.home().iterdir()) == []
+
+
+def test_folders_that_nobody_may_write_into_go_too() -> None:
+    """Such as Go's module cache of a test in a simulated pod."""
+    unprivileged = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.getuid() == 0 else []
+    if unprivileged and shutil.which("setpriv") is None:
+        pytest.skip("root may write everywhere: install util-linux for setpriv, or run the tests as another user")
+    command = [*unprivileged, sys.executable, "-c", READ_ONLY]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert (list(scratch.home().iterdir()), done.stderr) == ([], "")
 
 
 def test_what_a_killed_process_left_is_swept() -> None:

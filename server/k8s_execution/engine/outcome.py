@@ -65,7 +65,10 @@ def is_explained(record: AgentRecord | None, container: ContainerFact | None, *,
 
 def _was_wiped(container: ContainerFact | None, *, started: bool) -> bool:
     """Whether the agent came to its own end and what it had written before is gone: only the step can have done it."""
-    return not started and container is not None and container.exit_code is not None and container.exit_code < _SIGNALS
+    if started or container is None or container.exit_code is None:
+        return False
+    # With 125 it says that it could not even begin: its volume is full, or cannot be written.
+    return container.exit_code < _SIGNALS and container.exit_code != EXIT_AGENT_TROUBLE
 
 
 _NOT_STARTED = frozenset({"StartError", "ContainerCannotRun"})

@@ -123,6 +123,7 @@ def test_the_diagnosis_names_the_step_and_shows_the_end_of_its_output() -> None:
         (None, ended(137), False, False),
         (None, ended(0), True, False),
         (None, ended(0), False, True),
+        (None, ended(125), False, False),
         (None, None, False, False),
     ],
 )

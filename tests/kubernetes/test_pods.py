@@ -118,6 +118,20 @@ async def test_an_eviction_deletes_the_pod(kube: Kube, namespace: str) -> None:
     await kube.until_gone("pods", namespace, "p")
 
 
+async def test_an_eviction_says_on_the_pod_who_ends_it(kube: Kube, namespace: str) -> None:
+    made = pod(namespace, "sleep", "600")
+    made["metadata"]["finalizers"] = ["example.com/hold"]
+    await kube.created(made)
+    await kube.until("pods", namespace, "p", phase("Running"))
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p", "namespace": namespace}}
+    await kube.request("POST", path("pods", namespace, "p", "eviction"), eviction)
+    found = await kube.until("pods", namespace, "p", lambda o: "deletionTimestamp" in o["metadata"])
+    (target,) = [c for c in found["status"]["conditions"] if c["type"] == "DisruptionTarget"]
+    assert (target["status"], target["reason"]) == ("True", "EvictionByEvictionAPI")
+    await kube.patch("pods", namespace, "p", {"metadata": {"finalizers": None}})
+    await kube.until_gone("pods", namespace, "p")
+
+
 async def test_readiness_follows_the_probe(kube: Kube, namespace: str) -> None:
     made = pod(namespace, "sleep", "600")
     made["spec"]["containers"][0]["readinessProbe"] = {"exec": {"command": ["true"]}, "periodSeconds": 1}

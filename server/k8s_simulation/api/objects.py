@@ -112,3 +112,10 @@ def controller_of(obj: Object) -> Object | None:
         if reference.get("controller"):
             return dict(reference)
     return None
+
+
+def disrupted(pod: Object, reason: str, message: str, now: str) -> Object:
+    """The pod with the condition that says who ends it (core/v1, PodDisruptionTarget; reasons PodReason…)."""
+    target = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}
+    others = [c for c in status_of(pod).get("conditions") or [] if c["type"] != target["type"]]
+    return {**pod, "status": {**status_of(pod), "conditions": [*others, {**target, "lastTransitionTime": now}]}}

@@ -5,7 +5,17 @@ from __future__ import annotations
 from secrets import token_urlsafe
 
 from k8s_simulation.api import deletion, shapes
-from k8s_simulation.api.objects import Object, labels_of, meta, name_of, namespace_of, spec_of, status_of, timestamp
+from k8s_simulation.api.objects import (
+    Object,
+    disrupted,
+    labels_of,
+    meta,
+    name_of,
+    namespace_of,
+    spec_of,
+    status_of,
+    timestamp,
+)  # fmt: skip
 from k8s_simulation.api.problems import ApiError, bad_request, invalid, invalid_value, method_not_allowed, modified
 from k8s_simulation.api.registry import Ref, Registry
 from k8s_simulation.api.requests import ApiRequest
@@ -67,7 +77,7 @@ def create(registry: Registry, ref: Ref, api: ApiRequest, body: Object) -> Objec
 
 
 def _evict(registry: Registry, ref: Ref, api: ApiRequest, body: Object) -> Object:
-    pod = registry.get(ref).obj
+    pod, now = registry.get(ref).obj, timestamp(registry.clock())
     for budget in registry.storage.objects(named("poddisruptionbudgets"), namespace_of(pod)):
         selector = from_label_selector(spec_of(budget).get("selector"))
         allowed = status_of(budget).get("disruptionsAllowed", 0)
@@ -79,6 +89,8 @@ def _evict(registry: Registry, ref: Ref, api: ApiRequest, body: Object) -> Objec
             message = "Cannot evict pod as it would violate the pod's disruption budget."
             raise ApiError(429, "TooManyRequests", message, {"causes": [cause]})
     options = deletion.parse_options(body.get("deleteOptions") or {}, {})
+    if not api.dry_run:
+        registry.modify(ref, lambda o: disrupted(o, "EvictionByEvictionAPI", "Eviction API: evicting", now), "status")
     registry.delete(ref, options, dry_run=api.dry_run)
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 

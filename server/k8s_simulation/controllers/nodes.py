@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from k8s_simulation.api.deletion import BACKGROUND
-from k8s_simulation.api.objects import Object, condition, is_deleting, is_finished, seconds_of, spec_of, status_of
+from k8s_simulation.api.objects import (
+    Object,
+    condition,
+    disrupted,
+    is_deleting,
+    is_finished,
+    seconds_of,
+    spec_of,
+    status_of,
+)
 from k8s_simulation.api.registry import Ref, Registry, ref_of
 from k8s_simulation.api.resources import LEASES, NODES, PODS, Resource
 from k8s_simulation.api.storage import Change, ChangeType
@@ -140,8 +149,13 @@ class NodeController:
                 left.append(wait)
                 continue
             self._recorder.normal(pod, "TaintManagerEviction", "Marking for deletion Pod")
+            self._registry.modify(ref_of(PODS, pod), self._disrupt, "status")
             self._registry.delete(ref_of(PODS, pod), BACKGROUND)
         return left
+
+    def _disrupt(self, pod: Object) -> Object:
+        message = "Taint manager: deleting due to NoExecute taint"
+        return disrupted(pod, "DeletionByTaintManager", message, self._registry.now)
 
     def _lose_pods(self, name: str) -> None:
         """Pods of a node that is no more are removed by force, as the pod garbage collector does."""

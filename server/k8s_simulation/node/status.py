@@ -134,6 +134,9 @@ def pod_status(facts: PodFacts, pod: dict[str, Any], previous: dict[str, Any], n
     ]
     if conditions[0]["status"] == "False":
         conditions[0].pop("reason")
+    if facts.verdict is not None and facts.verdict[0] == "Evicted":
+        target = _condition("DisruptionTarget", "TerminationByKubelet", facts.verdict[1])
+        conditions.append(target | {"status": "True"})
     before = {c["type"]: c for c in previous.get("conditions") or []}
     for condition in conditions:
         old = before.get(condition["type"])

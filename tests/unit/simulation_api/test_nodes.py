@@ -69,7 +69,10 @@ def test_pods_are_evicted_when_their_toleration_has_run_out(registry: Registry, 
     controller.reconcile(("one",))
     clock.forward(301)
     controller.reconcile(("one",))
-    assert registry.get(POD).obj["metadata"]["deletionTimestamp"]
+    found = registry.get(POD).obj
+    assert found["metadata"]["deletionTimestamp"]
+    (target,) = [c for c in found["status"]["conditions"] if c["type"] == "DisruptionTarget"]
+    assert target["reason"] == "DeletionByTaintManager"
 
 
 def test_a_node_that_reports_again_loses_its_taints(registry: Registry, clock: HandClock) -> None:

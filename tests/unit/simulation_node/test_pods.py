@@ -274,7 +274,10 @@ async def test_scripted_faults_fail_pulls_kill_for_memory_and_evict(cluster: Clu
     await cluster.pod("evicted", shell("sleep 60"), restartPolicy="Never")
     await cluster.ready("evicted")
     cluster.faults.replace([EvictPod("evicted")])
-    assert (await cluster.phase("evicted", "Failed"))["status"]["reason"] == "Evicted"
+    failed = await cluster.phase("evicted", "Failed")
+    assert failed["status"]["reason"] == "Evicted"
+    (target,) = [c for c in failed["status"]["conditions"] if c["type"] == "DisruptionTarget"]
+    assert (target["status"], target["reason"]) == ("True", "TerminationByKubelet")
 
 
 async def test_the_image_id_says_what_the_image_ran_as(cluster: Cluster) -> None:

@@ -61,12 +61,25 @@ async def drain_namespace(cluster: ClusterPort, execution: Execution) -> None:
 
 async def _close(cluster: ClusterPort, execution: Execution) -> Callable[[str, int], Awaitable[None]] | None:
     """Ask the namespace to go; what ends its pods then, None where it is no more."""
-    ref = ObjectRef("Namespace", "", execution.namespace, execution.namespace_uid)
     try:
-        return cluster.end_pods if await cluster.delete(ref) else None
+        return cluster.end_pods if await _delete(cluster, execution) else None
     except Refused as refused:
         log.warning("the namespace %s may not be deleted: %s", execution.namespace, refused)
         return cluster.drain
+
+
+async def _delete(cluster: ClusterPort, execution: Execution) -> bool:
+    """Ask our namespace to go; False where there is none (any more).
+
+    One that was never recorded as made is ours only if it is seen with our labels: else its name is somebody else's.
+    """
+    seen = cluster.observe(execution.id)
+    uid = execution.namespace_uid
+    if not uid and seen.namespace is not None and seen.namespace.name == execution.namespace:
+        uid = seen.namespace.uid
+    if not uid and not seen.synced:
+        raise Unreachable(f"whether {execution.namespace} was made is not known yet")
+    return bool(uid) and await cluster.delete(ObjectRef("Namespace", "", execution.namespace, uid))
 
 
 async def _pods_gone(cluster: ClusterPort, execution: Execution, changed: asyncio.Event) -> None:
@@ -92,8 +105,7 @@ async def _change_or(changed: asyncio.Event, seconds: float) -> bool:
 
 async def delete_namespace(tools: Tools, execution: Execution) -> None:
     """Delete the namespace; record it as deleted when the API server says that it is no more."""
-    ref = ObjectRef("Namespace", "", execution.namespace, execution.namespace_uid)
-    if await tools.cluster.delete(ref):
+    if await _delete(tools.cluster, execution):
         return
 
     def record(current: Execution, _now: int) -> Execution:

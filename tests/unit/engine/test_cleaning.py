@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from k8s_execution.domain.facts import Observed, PodFact
+from k8s_execution.domain.facts import NamespaceFact, Observed, PodFact
 from k8s_execution.engine.cleaning import drain_namespace
-from k8s_execution.ports.cluster import ObjectRef, Refused
+from k8s_execution.ports.cluster import ObjectRef, Refused, Unreachable
 from support import build
 
 
@@ -18,15 +18,18 @@ class Emptying:
     """A cluster of one namespace that notes what it is asked; pods that were asked to go are gone when somebody looks.
 
     `late` pods without our labels appear while the first go, so that no watch tells of them. `deaf`: the watch is cut.
+    `seen` is how the watch shows the namespace, `synced` whether it shows all there is.
     """
 
     def __init__(
-        self, *, pods: int = 2, late: int = 0, there: bool = True, refuses: bool = False, deaf: bool = False
-    ) -> None:
+        self, *, pods: int = 2, late: int = 0, there: bool = True, refuses: bool = False, deaf: bool = False,
+        seen: NamespaceFact | None = None, synced: bool = True,
+    ) -> None:  # fmt: skip
         self.asked: list[str] = []
         self._pods, self._strays, self._late = pods, 0, late
         self._shown = pods if deaf else None
         self._there, self._refuses = there, refuses
+        self._seen, self._synced = seen, synced
         self._listener: Callable[[str], None] = lambda _: None
 
     async def delete(self, ref: ObjectRef) -> bool:
@@ -52,7 +55,8 @@ class Emptying:
             self._listener(build.execution().id)
 
     def observe(self, _execution_id: str) -> Observed:
-        return build.observed(*(build.application_pod() for _ in range(self._shown or self._pods)))
+        pods = (build.application_pod() for _ in range(self._shown or self._pods))
+        return build.observed(*pods, namespace=self._seen, synced=self._synced)
 
     async def pods_left(self, _namespace: str) -> Sequence[PodFact]:
         self.asked.append("list pods")
@@ -63,9 +67,9 @@ class Emptying:
         return lambda: None
 
 
-async def emptied(cluster: Emptying) -> list[str]:
-    """What was asked until the namespace counted as empty."""
-    execution = build.execution(namespace_uid="u")
+async def emptied(cluster: Emptying, uid: str = "u") -> list[str]:
+    """What was asked until the namespace, recorded with this uid, counted as empty."""
+    execution = build.execution(namespace_uid=uid)
     async with asyncio.timeout(60):
         await drain_namespace(cast(Any, cluster), execution)
     return cluster.asked
@@ -80,6 +84,23 @@ async def test_an_environment_costs_three_questions_however_many_pods_it_has(pod
 async def test_a_namespace_that_is_no_more_is_empty() -> None:
     """Nothing else is asked."""
     assert await emptied(Emptying(there=False)) == ["delete Namespace u"]
+
+
+async def test_a_namespace_of_the_same_name_that_is_not_ours_is_left_alone() -> None:
+    """Its creation was refused because somebody else's has the name."""
+    assert await emptied(Emptying(), uid="") == []
+
+
+async def test_a_namespace_that_was_made_and_not_recorded_is_known_by_its_labels() -> None:
+    """The process was killed in between."""
+    asked = await emptied(Emptying(seen=build.namespace()), uid="")
+    assert asked[0] == f"delete Namespace {build.namespace().uid}"
+
+
+async def test_what_is_not_seen_yet_is_not_taken_for_absent() -> None:
+    """The watch has not listed yet."""
+    with pytest.raises(Unreachable):
+        await emptied(Emptying(synced=False), uid="")
 
 
 async def test_a_namespace_that_may_not_be_deleted_is_emptied_all_the_same() -> None:

@@ -87,9 +87,9 @@ def _counts(value: str) -> tuple[int, ...]:
 
 
 def _is_network(text: str) -> bool:
-    """Whether it is a network as Kubernetes takes it: with a length, without host bits."""
+    """Whether it is a network as Kubernetes takes it: with a length (no mask), without host bits."""
     try:
-        return "/" in text and bool(ipaddress.ip_network(text))
+        return text.rpartition("/")[2].isdecimal() and "/" in text and bool(ipaddress.ip_network(text))
     except ValueError:
         return False
 

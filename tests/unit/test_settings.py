@@ -151,9 +151,10 @@ def test_wrong_egress_is_told_at_start(wrong: str) -> None:
     assert "write for example 10.0.0.7/32:443" in said
 
 
-def test_a_wrong_network_of_dns_is_told_at_start() -> None:
+@pytest.mark.parametrize("wrong", ["10.0.0.7", "10.0.0.0/255.0.0.0"])
+def test_a_wrong_network_of_dns_is_told_at_start(wrong: str) -> None:
     """Kubernetes would refuse every environment's network policy for it."""
-    assert "holds '10.0.0.7': must be networks in CIDR form" in problem(K8S_EXECUTION_DNS_CIDRS="10.0.0.7")
+    assert f"holds '{wrong}': must be networks in CIDR form" in problem(K8S_EXECUTION_DNS_CIDRS=wrong)
 
 
 @pytest.mark.parametrize("wrong", ["nexus.example/simple", "ftp://nexus.example", "https://", "http://[::1"])

@@ -82,8 +82,10 @@ def from_kubeconfig(file: Path) -> Access:
 
 
 def _named(config: Object, many: str, one: str, name: str) -> Object:
-    found: Object = next(entry[one] for entry in config.get(many) or [] if entry["name"] == name)
-    return found
+    for entry in config.get(many) or []:
+        if entry["name"] == name:
+            return entry.get(one) or {}
+    raise KeyError(f"no {one} {name!r}")
 
 
 def _pem(holder: Object, key: str, folder: Path) -> str:

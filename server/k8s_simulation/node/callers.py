@@ -19,6 +19,8 @@ from typing import Any, Protocol
 from k8s_simulation.node.kube import ApiError, ApiUnreachable, KubeClient
 
 REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+"""What the API server is asked about; any other method (HEAD) is asked about without a verb, as a kubelet does."""
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class ReviewedCertificates:
         if not caller.certificate:
             return 401, "Unauthorized"
         user, groups = identity(caller.certificate)
-        verb = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}[caller.method]
+        verb = VERBS.get(caller.method, "")
         where = {"verb": verb, "version": "v1", "resource": "nodes", "subresource": "proxy", "name": self._node}
         review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
                   "spec": {"user": user, "groups": groups, "resourceAttributes": where}}  # fmt: skip

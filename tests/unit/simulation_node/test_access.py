@@ -67,6 +67,15 @@ def test_a_file_without_a_context_and_a_certificate_that_is_none_are_told(tmp_pa
         Access("https://127.0.0.1:1", "no certificate").tls()
 
 
+@pytest.mark.parametrize("absent", ["contexts", "clusters", "users"])
+def test_a_name_that_the_file_does_not_explain_is_told(tmp_path: Path, absent: str) -> None:
+    file = kubeconfig(tmp_path, {"token": "t"})
+    text = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump({**text, absent: [{**text[absent][0], "name": "other"}]}))
+    with pytest.raises(BadAccess, match=f"no {absent[:-1]} '"):
+        from_kubeconfig(file)
+
+
 @pytest.fixture
 async def client() -> AsyncIterator[KubeClient]:
     """A client of a simulated API server, which allows everything it is asked about."""
@@ -81,7 +90,8 @@ async def test_a_caller_with_a_certificate_is_reviewed_and_one_without_is_not(cl
     callers = ReviewedCertificates(client, "n", Path("unused"))
     assert identity(SUBJECT) == ("kubelet-client", ["system:masters", "system:authenticated"])
     assert await callers.refusal(Caller("GET", {}, None)) == (401, "Unauthorized")
-    assert await callers.refusal(Caller("GET", {}, SUBJECT)) is None
+    for method in ("GET", "HEAD"):
+        assert await callers.refusal(Caller(method, {}, SUBJECT)) is None
 
 
 async def test_nobody_is_let_in_when_the_api_server_cannot_be_asked() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
+from k8s_execution.logs import fill
 from k8s_execution.logs.batching import Batcher
 from k8s_execution.logs.fill import NotTheSame, Place, StepFile, raw_bytes
 from k8s_execution.logs.framing import Lines, Piece
@@ -112,13 +113,20 @@ class Proving:
         return token
 
     async def _differs(self, file: StepFile, offset: int, last: bytes) -> bool:
-        """Whether the file has something else there; if it cannot be read, it does not; the end is looked at too."""
+        """Whether the file has something else there; if it cannot be read, it does not; the end is looked at too.
+
+        After a look that nobody answered there is no second one: what was read must be stored before the seal gives up.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + fill.CHECK_SECONDS
         for _ in range(TRIES):
             match await file.place(offset, last):
                 case Place.END | Place.INSIDE | Place.SHORT:
                     return False
                 case Place.OTHER | Place.BEYOND:
                     return True
+                case Place.UNKNOWN if loop.time() >= until:
+                    return False
                 case Place.UNKNOWN:
                     await self._pause()
         return False

@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum, auto
 
@@ -205,12 +206,13 @@ class Tail:
         chunks = Chunks(source)
         try:
             asked = None  # until the first chunk what takes time is the request
-            while (chunk := await self._next(chunks)) is not None:
+            while (chunk := await self._next(chunks, limit, follow)) is not None:
                 waited = 0.0 if asked is None else loop.time() - asked
-                limit.reschedule(loop.time() + self._patience(follow))
-                await self._take(chunk, waited)
+                with self._at_work(limit, follow):
+                    await self._take(chunk, waited)
                 asked = loop.time()
-            await self._settle()
+            with self._at_work(limit, follow):
+                await self._settle()
         finally:
             await chunks.aclose()
         if not follow:
@@ -219,10 +221,20 @@ class Tail:
             if self._proving.hole:
                 raise OnlyTheFile
 
-    async def _next(self, chunks: Chunks) -> bytes | None:
+    @contextmanager
+    def _at_work(self, limit: asyncio.Timeout, follow: bool) -> Iterator[None]:
+        """The read's patience is with its source: a look into the output file has limits of its own."""
+        self._run.following = None
+        limit.reschedule(None)
+        yield
+        limit.reschedule(asyncio.get_running_loop().time() + self._patience(follow))
+        self._run.following = limit if follow else None
+
+    async def _next(self, chunks: Chunks, limit: asyncio.Timeout, follow: bool) -> bytes | None:
         """The next chunk, None at the end; what is held back does not wait for it for long."""
         if self._proving.holding and not await chunks.ready(HOLD):
-            await self._settle()
+            with self._at_work(limit, follow):
+                await self._settle()
         chunk = await chunks.next()
         if not self._beginning:
             return chunk

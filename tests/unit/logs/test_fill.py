@@ -264,6 +264,30 @@ async def test_a_file_that_cannot_be_looked_at_changes_nothing(store: JournalSto
     assert [line.data for b in batches for line in b.lines] == [d for _, d in TRUTH] and not gaps(batches)
 
 
+async def test_a_look_that_takes_longer_than_a_read_may_be_silent_does_not_end_the_read(
+    store: JournalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the same would be read again and again, and nothing stored."""
+    monkeypatch.setattr("k8s_execution.logs.fill.CHECK_SECONDS", 0.3)
+    looks = []
+
+    async def silent(seen: PodFact, offset: int) -> AsyncIterator[bytes]:
+        looks.append(offset)
+        await asyncio.Event().wait()
+        yield b""
+
+    pace = replace(FAST, stalled=0.2)
+    async with (
+        asyncio.timeout(60),
+        LogManager(ScriptedLogs(TRUTH), store, cap=1 << 30, pace=pace, fill=silent) as manager,
+    ):
+        manager.observe("x1", [ENDED], Masker(()))
+        await manager.seal("x1", [ENDED], 15)
+    batches = await read(store, "x1")
+    assert [line.data for b in batches for line in b.lines] == [d for _, d in TRUTH] and not gaps(batches)
+    assert len(looks) == 2, "one before the lines are stored, one at the end"
+
+
 async def test_a_log_longer_than_the_file_is_held_against_the_number_of_bytes_printed(store: JournalStore) -> None:
     """The file holds too little to compare with; the agent counted what was printed."""
     short = File(raw(TRUTH[:5]), LogGone("truncated", printed=len(raw(TRUTH)) + 100))

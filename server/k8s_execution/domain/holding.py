@@ -39,7 +39,12 @@ def place(execution: Execution) -> Place:
 
 
 def hold(execution: Execution, until: int, taken: int, limit: int) -> Execution:
-    """Hold the environment until `until` (µs), or give that up with a warning where others have all the places."""
+    """Hold the environment until `until` (µs), or give that up with a warning where others have all the places.
+
+    Nothing changes where its cleanup was asked for meanwhile: it is wanted no more.
+    """
+    if execution.cleanup_requested:
+        return execution
     if place(execution) is not Place.NONE or taken < limit:
         return replace(execution, hold_until=until)
     warning = f"the environment was not held: {_full(limit)}; its evidence is kept"

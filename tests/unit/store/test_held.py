@@ -90,6 +90,16 @@ async def test_a_cleanup_gives_the_place_back(store: SqlStore, phase: Phase) -> 
     await store.accept(wanting(CleanupPolicy.HOLD, limit=1))
 
 
+async def test_whose_cleanup_was_asked_for_meanwhile_is_not_held_and_not_warned(store: SqlStore) -> None:
+    """The decision to hold was made before the request came."""
+    await store.accept(wanting(CleanupPolicy.HOLD, limit=1))
+    late = await failed(store)
+    await store.change(late.id, lambda e, _now: replace(e, cleanup_requested=True))
+    assert not await held(store, late, limit=1)
+    found = await store.get(late.id)
+    assert (found.hold_until, found.warnings) == (None, ())
+
+
 async def test_the_end_gives_the_place_back(store: SqlStore) -> None:
     """Also of one that was never held."""
     first = await store.accept(wanting(CleanupPolicy.HOLD, limit=1))

@@ -163,6 +163,8 @@ def _cleaning(execution: Execution, observed: Observed, now: int) -> Plan:
     hold = _hold_until(execution)
     if hold is not None and now < hold:
         return Plan(execution, () if execution.hold_until is not None else (Hold(hold),), hold)
+    if (execution.hold_until or 0) > now:
+        execution = replace(execution, hold_until=now)  # a cleanup ended it: from here on its end may be late
     execution = _note_blockers(execution, observed, now)
     if not execution.workload_deleted:
         return Plan(execution, (DeleteWorkload(),), now + LOOK_AGAIN)

@@ -354,6 +354,19 @@ def test_a_terminating_namespace_is_not_deleted_again_and_its_blockers_are_told(
     assert late.warnings == ("CLEANUP_BLOCKED: finalizer x remains",)
 
 
+def test_blockers_are_told_after_a_cleanup_that_ended_a_hold_early() -> None:
+    """Not only when the hold would have been over, hours later."""
+    made = build.execution(
+        phase=Phase.CLEANING, evidence=EVIDENCE, verdict=Verdict.PASSED, workload_deleted=True,
+        cleanup_requested=True, hold_until=build.START + 10_000 * build.SECOND,
+    )  # fmt: skip
+    stuck = build.observed(namespace=build.namespace(terminating=True, conditions=("finalizer x remains",)))
+    asked = decide(made, stuck, build.START + 100 * build.SECOND).execution
+    assert asked.warnings == ()
+    late = decide(asked, stuck, build.START + 131 * build.SECOND).execution
+    assert late.warnings == ("CLEANUP_BLOCKED: finalizer x remains",)
+
+
 def test_pods_that_do_not_end_are_told() -> None:
     """A lost node confirms no end; the deletion goes on, and is looked after again."""
     made = build.execution(phase=Phase.CLEANING, evidence=EVIDENCE, verdict=Verdict.PASSED)

@@ -50,7 +50,10 @@ def parse(text: str) -> dict[str, Stage]:
     for line in filter(str.strip, joined.splitlines()):
         word, _, rest = line.strip().partition(" ")
         if word == "FROM":
-            base, name = re.fullmatch(r"(\S+) AS (\S+)", rest.strip()).groups()  # type: ignore[union-attr]
+            named = re.fullmatch(r"(\S+) AS (\S+)", rest.strip())
+            if named is None:
+                raise ClusterFault(f"Dockerfile: FROM {rest.strip()} must name its stage (FROM base AS name)")
+            base, name = named.groups()
             stage = stages[name] = Stage(base)
         else:
             _instruction(stage, word, rest.strip())

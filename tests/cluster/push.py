@@ -117,7 +117,8 @@ class _Upload:
         self._connection.request(method, path, body, {**self._target.headers(), **headers})
         answer = self._connection.getresponse()
         said = answer.read()
-        if answer.status >= 300 and answer.status != http.HTTPStatus.NOT_FOUND:
+        absent = method == "HEAD" and answer.status == http.HTTPStatus.NOT_FOUND
+        if answer.status >= 300 and not absent:
             raise ClusterFault(f"{self._target.address} refuses {method} {path}: {answer.status} {said.decode()[:500]}")
         return answer.status, answer.headers
 

@@ -64,3 +64,8 @@ def test_the_projects_own_is_understood_and_its_files_are_all_there() -> None:
     names = {path.relative_to(service_image.CHECKOUT).as_posix() for path in service_image.copied(service)}
     assert {"server/k8s_execution/app.py", "templates/job.yaml"} <= names
     assert not [name for name in names if "__pycache__" in name]
+
+
+def test_a_stage_without_a_name_is_refused() -> None:
+    with pytest.raises(ClusterFault, match="must name its stage"):
+        dockerfile.parse("FROM a\nCOPY x y\n")

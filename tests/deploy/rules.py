@@ -60,7 +60,7 @@ def used(log: Path, user_agent: str, prefix: str, dry_run: str) -> set[Right]:
 
 def used_by_account(log: Path, account: str, prefix: str, dry_run: str) -> set[Right]:
     """The same of an account, in a log that is written when requests are answered."""
-    ours = [e for e in _events(log) if e["user"]["username"] == account and "objectRef" in e]
+    ours = [e for e in _events(log) if e["user"].get("username") == account and "objectRef" in e]
     return {_right(e["verb"], e["objectRef"], prefix, dry_run) for e in ours}
 
 

@@ -58,8 +58,9 @@ class PodLogs:
 
     async def _meaning(self, request: LogRequest, message: str, status: int) -> Exception:
         """The port's exception for a refusal."""
-        doubtful = status in {400, 500} and _NO_LOG.match(message.encode()) and not request.previous
-        if doubtful and await self._stays(request):
+        no_log = status in {400, 500} and _NO_LOG.match(message.encode()) and not request.previous
+        # A kubelet that has just started does not know its pods yet, and answers 404 as for a pod that is no more.
+        if (no_log or status == 404) and await self._stays(request):
             return Unreachable(message)
         return _meaning(message, status)
 

@@ -80,6 +80,7 @@ async def test_refusals(api: FakeApi, logs: PodLogs, status: int, message: str, 
         await read(logs)
 
 
+NINE = "2026-11-24T09:00:00Z"
 NO_LOG = "unable to retrieve container logs for containerd://abc"
 
 
@@ -88,7 +89,7 @@ NO_LOG = "unable to retrieve container logs for containerd://abc"
     ("pod", "previous", "meaning"),
     [
         ({}, False, Unreachable),
-        ({"deletionTimestamp": "2026-11-24T09:00:00Z"}, False, LogGone),
+        ({"deletionTimestamp": NINE}, False, LogGone),
         (None, False, LogGone),
         ({}, True, LogGone),
     ],
@@ -106,6 +107,22 @@ async def test_a_runtime_that_is_away_is_no_proof_that_a_log_is_gone(
     api.logs = write
     if status != 200:
         api.faults.append(Fault("/log", status=status, body=status_body(status, "BadRequest", NO_LOG)))
+    with pytest.raises(meaning):
+        await read(logs, LogRequest("n", "p", "c", follow=not previous, previous=previous))
+
+
+@pytest.mark.parametrize(
+    ("pod", "meaning"), [({}, Unreachable), ({"deletionTimestamp": NINE}, LogGone), (None, LogGone)]
+)
+@pytest.mark.parametrize("previous", [False, True])
+async def test_a_pod_that_its_kubelet_does_not_know_yet_is_not_gone(
+    api: FakeApi, logs: PodLogs, pod: dict[str, str] | None, meaning: type[Exception], previous: bool
+) -> None:
+    """A kubelet that was started again answers 404 until it has its pods from the API server."""
+    if pod is not None:
+        api.put("pods", {"metadata": {"name": "p", "namespace": "n", "uid": "u", **pod}})
+    body = status_body(404, "NotFound", "the server could not find the requested resource ( pods/log p)")
+    api.faults.append(Fault("/log", status=404, body=body))
     with pytest.raises(meaning):
         await read(logs, LogRequest("n", "p", "c", follow=not previous, previous=previous))
 

@@ -30,13 +30,17 @@ class Process:
 
 
 def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None if it is gone or only waits to be reaped."""
+    """When a process started, in clock ticks since boot; None if it is gone or only waits to be reaped.
+
+    A first thread that has ended is shown as a zombie while the others still end, and with them the sockets close.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()  # the name before it may hold blanks and brackets
-    return None if fields[0] in {"Z", "X"} else int(fields[19])
+    ended, threads = fields[0] in {"Z", "X"}, int(fields[17])
+    return None if ended and threads <= 1 else int(fields[19])
 
 
 def identify(name: str, pid: int) -> Process:

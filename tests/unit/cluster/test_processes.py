@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,25 @@ def test_who_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     process = begun(STUBBORN, tmp_path)
     processes.stop([process], 0.2)
     assert not processes.alive(process)
+
+
+def test_a_process_lives_until_its_last_thread_has_ended() -> None:
+    """Its first thread is a zombie before: what it listens on is not free yet."""
+    threads = (
+        "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); print(1, flush=True)"
+    )
+    command = [sys.executable, "-c", f"{threads}; ctypes.CDLL(None).pthread_exit(None)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as started:
+        process = processes.identify("threads", started.pid)
+        assert started.stdout is not None and started.stdout.readline()
+        state = Path(f"/proc/{started.pid}/stat")
+        deadline = time.monotonic() + 60
+        while ") Z " not in state.read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert processes.alive(process)
+        started.kill()
+        started.wait()
+        assert not processes.alive(process)
 
 
 def test_a_pid_that_now_belongs_to_another_is_left_alone() -> None:

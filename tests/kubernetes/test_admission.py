@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -20,6 +21,17 @@ def with_requests(namespace: str, name: str, cpu: str, memory: str) -> dict[str,
 async def ready_quota(kube: Kube, namespace: str, **hard: str) -> None:
     await kube.created(quota(namespace, **hard))
     await kube.until("resourcequotas", namespace, "q", lambda o: o["status"].get("used"))
+
+
+async def guard(kube: Kube, namespace: str, level: str, *modes: str) -> None:
+    """Pod Security for a namespace, once admission has heard of it: it knows namespaces from a cache."""
+    labels = {f"pod-security.kubernetes.io/{mode}": level for mode in modes or ("enforce",)}
+    await kube.patch("namespaces", "", namespace, {"metadata": {"labels": labels}})
+    probe = pod(namespace, "true", name="probe")
+    probe["spec"]["containers"][0]["securityContext"] = {"privileged": True}
+    async with asyncio.timeout(60):
+        while "violates PodSecurity" not in (await kube.create(probe, dryRun="All")).message:  # noqa: ASYNC110 - a cache
+            await asyncio.sleep(0.05)
 
 
 async def test_a_pod_beyond_the_quota_is_forbidden_with_the_sum(kube: Kube, namespace: str) -> None:
@@ -110,8 +122,7 @@ async def test_a_limit_range_gives_defaults_and_sets_a_maximum(kube: Kube, names
     ids=["hostNetwork", "hostPath", "root", "sysctls", "seccomp", "seLinux", "appArmor"],
 )
 async def test_pod_security_restricted_refuses(kube: Kube, namespace: str, change: Any, words: str) -> None:
-    label = {"pod-security.kubernetes.io/enforce": "restricted"}
-    await kube.patch("namespaces", "", namespace, {"metadata": {"labels": label}})
+    await guard(kube, namespace, "restricted")
     assert (await kube.create(pod(namespace, "true"))).status == 201
     reply = await kube.create(pod(namespace, "true", name="bad", **change))
     assert (reply.status, reply.reason) == (403, "Forbidden")
@@ -120,8 +131,7 @@ async def test_pod_security_restricted_refuses(kube: Kube, namespace: str, chang
 
 
 async def test_pod_security_names_every_missing_field_of_a_plain_container(kube: Kube, namespace: str) -> None:
-    label = {"pod-security.kubernetes.io/enforce": "restricted"}
-    await kube.patch("namespaces", "", namespace, {"metadata": {"labels": label}})
+    await guard(kube, namespace, "restricted")
     plain = pod(namespace, "true")
     del plain["spec"]["containers"][0]["securityContext"]
     reply = await kube.create(plain)
@@ -149,8 +159,7 @@ async def test_a_pod_that_fits_no_node_says_so(kube: Kube, namespace: str) -> No
 
 async def test_a_dry_run_is_refused_by_quota_and_pod_security_with_the_same_words(kube: Kube, namespace: str) -> None:
     await ready_quota(kube, namespace, requests_cpu="1", pods="5")
-    label = {"pod-security.kubernetes.io/enforce": "restricted"}
-    await kube.patch("namespaces", "", namespace, {"metadata": {"labels": label}})
+    await guard(kube, namespace, "restricted")
     big, root = with_requests(namespace, "big", "2", "64Mi"), with_requests(namespace, "root", "10m", "64Mi")
     root["spec"]["hostNetwork"] = True
     for wrong in (big, root):
@@ -163,8 +172,7 @@ async def test_a_dry_run_is_refused_by_quota_and_pod_security_with_the_same_word
 
 
 async def test_a_template_that_pod_security_would_refuse_is_accepted_with_a_warning(kube: Kube, namespace: str) -> None:
-    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
-    await kube.patch("namespaces", "", namespace, {"metadata": {"labels": labels}})
+    await guard(kube, namespace, "restricted", "enforce", "warn")
     made = deployment(namespace, "true", replicas=0)
     made["spec"]["template"]["spec"]["hostNetwork"] = True
     reply = await kube.create(made)
@@ -174,8 +182,7 @@ async def test_a_template_that_pod_security_would_refuse_is_accepted_with_a_warn
 
 
 async def test_the_baseline_level_allows_root_and_refuses_privileges(kube: Kube, namespace: str) -> None:
-    label = {"pod-security.kubernetes.io/enforce": "baseline"}
-    await kube.patch("namespaces", "", namespace, {"metadata": {"labels": label}})
+    await guard(kube, namespace, "baseline")
     made = pod(namespace, "true", nodeSelector={"no": "such-node"})
     made["spec"]["containers"][0]["securityContext"] = {"runAsUser": 0}
     assert (await kube.create(made)).status == 201

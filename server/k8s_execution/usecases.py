@@ -39,6 +39,7 @@ CASES = 200
 CASES_LIMIT = 1_000
 CASES_TEXT = 750_000
 """Characters of text on one page of test cases: it stays below gRPC's usual 4 MiB a message in any script."""
+_EVENTS_AT_ONCE = 100
 _POSITION = struct.Struct(">q")
 _CASE = struct.Struct(">ii")
 
@@ -284,10 +285,12 @@ class UseCases:
                 for event in events:
                     position = event.sequence if execution_id else event.position
                     yield event, self._parts.cursors.encode(purpose, _POSITION.pack(position))
-                if not events and await self._has_ended(execution_id, position):
+                if len(events) == _EVENTS_AT_ONCE:
+                    continue
+                last = not events or events[-1].execution.phase is Phase.DONE
+                if last and await self._has_ended(execution_id, position):
                     return
-                if not events:
-                    await changed.wait()
+                await changed.wait()  # a change since they were read has set it
         finally:
             cancel()
 
@@ -348,8 +351,8 @@ class UseCases:
 
     async def _events(self, execution_id: str, position: int) -> Sequence[StatusEvent]:
         if execution_id:
-            return await self._parts.store.events_of(execution_id, position, 100)
-        return await self._parts.store.events(position, 100)
+            return await self._parts.store.events_of(execution_id, position, _EVENTS_AT_ONCE)
+        return await self._parts.store.events(position, _EVENTS_AT_ONCE)
 
     def _decode_position(self, purpose: str, cursor: str) -> int:
         return self._decode(purpose, cursor, _POSITION)[0]

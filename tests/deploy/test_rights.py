@@ -20,7 +20,7 @@ from k8s_execution.runtime.agent_program import agent_program
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_service_pb2
 from k8s_simulation.cluster import ClusterOptions, SimulatedCluster
 from support import plans
-from support.service import Service
+from support.service import Service, running
 
 pytestmark = [pytest.mark.e2e]
 
@@ -77,12 +77,8 @@ async def audited(tmp_path: Path) -> AsyncIterator[Audited]:
     }
     async with SimulatedCluster(options) as cluster:
         pod = account(tmp_path / "account", cluster.kubeconfig)
-        service = Service(tmp_path / "data", cluster.kubeconfig, rights | pod)
-        await service.start()
-        try:
+        async with running(tmp_path / "data", cluster.kubeconfig, rights | pod) as service:
             yield Audited(service, log)
-        finally:
-            assert await service.stop() == 0
 
 
 def everything() -> plans.Plan:

@@ -18,7 +18,7 @@ from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_pb2, ex
 from support import cluster, oracle, plans, reading
 from support.kubeapi import Kube, plural_of
 from support.kubeobjects import has_condition
-from support.service import Service
+from support.service import Service, running
 
 pytestmark = [
     pytest.mark.e2e,
@@ -40,12 +40,9 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory, agent: Path) -> Iterato
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def service(tmp_path_factory: pytest.TempPathFactory, kubeconfig: Path) -> AsyncIterator[Service]:
-    """One service for all tests; it must leave on SIGTERM, without a defect in its log."""
-    made = Service(tmp_path_factory.mktemp("service") / "data", kubeconfig)
-    await made.start()
-    yield made
-    assert await made.stop() == 0, made.tail()
-    assert "defect" not in made.log.read_text(), made.tail()
+    """One service for all tests."""
+    async with running(tmp_path_factory.mktemp("service") / "data", kubeconfig) as made:
+        yield made
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -30,25 +30,28 @@ async def test_a_container_beyond_its_memory_is_killed_and_says_so(kube: Kube, n
     assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
 
 
-async def test_an_image_that_wants_root_does_not_start_where_root_is_forbidden(kube: Kube, namespace: str) -> None:
+@pytest.mark.parametrize(
+    ("security", "refusal"),
+    [
+        pytest.param(
+            {"runAsNonRoot": True}, "container has runAsNonRoot and image will run as root (pod: ", id="image"
+        ),
+        pytest.param(
+            {"runAsNonRoot": True, "runAsUser": 0}, "container's runAsUser breaks non-root policy (pod: ", id="user"
+        ),
+    ],
+)
+async def test_what_wants_root_does_not_start_where_root_is_forbidden(
+    kube: Kube, namespace: str, security: Object, refusal: str
+) -> None:
     made = pod(namespace, "true")
     del made["spec"]["containers"][0]["securityContext"]["runAsUser"]
-    made["spec"]["containers"][0]["securityContext"]["runAsNonRoot"] = True
+    made["spec"]["containers"][0]["securityContext"] |= security
     await kube.created(made)
     found = await kube.until("pods", namespace, "p", lambda o: container_state(o).get("waiting", {}).get("message"))
     waiting = container_state(found)["waiting"]
     assert waiting["reason"] == "CreateContainerConfigError"
-    assert waiting["message"].startswith("container has runAsNonRoot and image will run as root (pod: ")
-
-
-async def test_a_user_of_zero_is_refused_by_the_node_too(kube: Kube, namespace: str) -> None:
-    made = pod(namespace, "true")
-    made["spec"]["containers"][0]["securityContext"]["runAsUser"] = 0
-    await kube.created(made)
-    found = await kube.until("pods", namespace, "p", lambda o: container_state(o).get("waiting", {}).get("message"))
-    waiting = container_state(found)["waiting"]
-    assert waiting["reason"] == "CreateContainerConfigError"
-    assert waiting["message"].startswith("container's runAsUser breaks non-root policy (pod: ")
+    assert waiting["message"].startswith(refusal)
 
 
 async def test_a_failed_init_container_fails_the_pod_and_the_others_never_start(kube: Kube, namespace: str) -> None:

@@ -13,7 +13,7 @@ from deploy.rules import DEPLOY
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_pb2, execution_service_pb2
 from support import plans
 from support.kubectl import Kubectl, Said
-from support.service import Service
+from support.service import Service, running
 
 ACCOUNT = "system:serviceaccount:k8s-execution:k8s-execution"
 RIGHTS = ("10-namespaces.yaml", "20-rights.yaml", "30-confinement.yaml")
@@ -45,10 +45,9 @@ async def service(admin: Kubectl, tmp_path: Path) -> AsyncIterator[Service]:
         "K8S_EXECUTION_SERVICE_ACCOUNT": "k8s-execution/k8s-execution",
         "K8S_EXECUTION_DRY_RUN_NAMESPACE": "k8s-execution-dry-run",
     }
-    made = Service(tmp_path / "data", admin.kubeconfig, rights | account(tmp_path / "account", admin.kubeconfig, token))
-    await made.start()
-    yield made
-    assert await made.stop() == 0
+    pod = account(tmp_path / "account", admin.kubeconfig, token)
+    async with running(tmp_path / "data", admin.kubeconfig, rights | pod) as made:
+        yield made
 
 
 def whole() -> plans.Plan:

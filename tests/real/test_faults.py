@@ -22,7 +22,7 @@ from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_pb2, ex
 from real.breaking import Audit, Machine
 from support import kubeobjects, oracle, plans, reading
 from support.kubeapi import MERGE_PATCH, Kube, path
-from support.service import Service
+from support.service import Service, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -63,12 +63,9 @@ def machine(kubeconfig: Path) -> Machine:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def service(tmp_path_factory: pytest.TempPathFactory, kubeconfig: Path) -> AsyncIterator[Service]:
-    """One service for all tests; it must leave on SIGTERM, without a defect in its log."""
-    made = Service(tmp_path_factory.mktemp("service") / "data", kubeconfig)
-    await made.start()
-    yield made
-    assert await made.stop() == 0, made.tail()
-    assert "defect" not in made.log.read_text(), made.tail()
+    """One service for all tests."""
+    async with running(tmp_path_factory.mktemp("service") / "data", kubeconfig) as made:
+        yield made
 
 
 @pytest_asyncio.fixture(loop_scope="module")

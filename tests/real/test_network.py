@@ -16,7 +16,7 @@ import pytest
 
 from support import oracle, plans, reading
 from support.kubectl import Kubectl
-from support.service import Service
+from support.service import Service, running
 
 EGRESS = "K8S_EXECUTION_EGRESS"
 CONNECT = """
@@ -66,10 +66,8 @@ async def listeners() -> AsyncIterator[tuple[Listener, Listener]]:
 @pytest.fixture
 async def service(tmp_path: Path, kubeconfig: Path) -> AsyncIterator[Service]:
     """The service, from outside of the cluster."""
-    made = Service(tmp_path / "data", kubeconfig)
-    await made.start()
-    yield made
-    assert await made.stop() == 0, made.tail()
+    async with running(tmp_path / "data", kubeconfig) as made:
+        yield made
 
 
 def connect(name: str, to: Listener, **given: object) -> plans.Plan:

@@ -15,7 +15,7 @@ from cluster.layout import Layout
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_pb2
 from support import plans
 from support.kubectl import Kubectl
-from support.service import Service
+from support.service import Service, running
 
 WAIT = "--timeout=90s"
 
@@ -50,10 +50,8 @@ def pushed(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Pushed:
 @pytest.fixture
 async def service(kubeconfig: Path, tmp_path: Path) -> AsyncIterator[Service]:
     """A service on the real cluster."""
-    made = Service(tmp_path / "data", kubeconfig)
-    await made.start()
-    yield made
-    assert await made.stop() == 0
+    async with running(tmp_path / "data", kubeconfig) as made:
+        yield made
 
 
 async def lines(service: Service, execution_id: str) -> list[str]:

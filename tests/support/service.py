@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,3 +149,16 @@ class Service:
         """Every status event of an execution that is DONE."""
         request = execution_service_pb2.WatchRequest(execution_id=execution_id)
         return [answer.event async for answer in self.stub.Watch(request)]
+
+
+@asynccontextmanager
+async def running(data: Path, kubeconfig: Path, environment: dict[str, str] | None = None) -> AsyncIterator[Service]:
+    """A service on this data folder until the context is left; it must end on SIGTERM, without a defect in its log."""
+    made = Service(data, kubeconfig, environment or {})
+    await made.start()
+    try:
+        yield made
+    finally:
+        code = await made.stop()
+    assert code == 0, made.tail()
+    assert "defect" not in made.log.read_text(), made.tail()

@@ -19,10 +19,10 @@ class CreateFoundation:
 
 
 @dataclass(frozen=True, slots=True)
-class CreateApplication:
-    """POST one application's Deployment, then record it."""
+class CreateApplications:
+    """POST the Deployments of some applications together, then record them as created."""
 
-    name: str
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Finish:
     """Forget follows, operations and timers of an execution that is DONE."""
 
 
-ShortAction = CreateNamespace | CreateFoundation | CreateApplication | StartStep | FetchEvents | Hold | Finish
+ShortAction = CreateNamespace | CreateFoundation | CreateApplications | StartStep | FetchEvents | Hold | Finish
 """Awaited by the loop before it looks at another execution."""
 
 LongAction = SendSource | StopStep | CollectStep | ReleaseStep | SealEvidence | DeleteWorkload | DeleteNamespace

@@ -86,8 +86,8 @@ class Actuator:
                 await self._create_namespace(execution)
             case actions.CreateFoundation():
                 await self._create_foundation(execution)
-            case actions.CreateApplication(name):
-                await self._create_application(execution, name)
+            case actions.CreateApplications(names):
+                await self._create_applications(execution, names)
             case actions.StartStep(key):
                 await self._start_step(execution, key)
             case actions.FetchEvents(uid):
@@ -129,14 +129,25 @@ class Actuator:
 
             await self._tools.store.change(execution.id, record, epoch=execution.epoch)
 
-    async def _create_application(self, execution: Execution, name: str) -> None:
-        bodies = await self._rendered(self._tools.manifests.application, execution, name)
-        if await self._create(execution, bodies, f"deployment/{name}"):
+    async def _create_applications(self, execution: Execution, names: Sequence[str]) -> None:
+        """All at once; those that were made are recorded whatever became of the others, in one write."""
+        creates = [self._create_application(execution, name) for name in names]
+        outcomes = await asyncio.gather(*creates, return_exceptions=True)
+        made = {name for name, outcome in zip(names, outcomes, strict=True) if outcome is True}
+        if made:
 
             def record(current: Execution, _now: int) -> Execution:
-                return replace(current, applications_created=current.applications_created | {name})
+                return replace(current, applications_created=current.applications_created | made)
 
             await self._tools.store.change(execution.id, record, epoch=execution.epoch)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _create_application(self, execution: Execution, name: str) -> bool:
+        """Whether it was made; False where it was refused, which then is the execution's failure."""
+        bodies = await self._rendered(self._tools.manifests.application, execution, name)
+        return bool(await self._create(execution, bodies, f"deployment/{name}"))
 
     async def _start_step(self, execution: Execution, key: StepKey) -> None:
         known = self._created.setdefault(execution.id, set())

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 ADOPT_EVERY = 2.0
 ADMIT_EVERY = 5.0
+ADMIT_PAUSE = 0.02
+"""Between two looks for who waits: every change of any execution asks for one, and one serves all of 20 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Owner:
             while True:
                 changed.clear()
                 await self._admit(choose)
+                await self.clock.sleep(ADMIT_PAUSE)
                 await self._wait(changed)
         finally:
             unsubscribe()

@@ -11,7 +11,7 @@ from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.domain.plan import Application, StepKind
 from k8s_execution.domain.verdict import Code, Diagnosis, Verdict
 from k8s_execution.engine import diagnose, steps
-from k8s_execution.engine.actions import Action, CreateApplication, CreateFoundation, CreateNamespace, Plan
+from k8s_execution.engine.actions import CreateApplications, CreateFoundation, CreateNamespace, Plan
 from k8s_execution.engine.clocks import MILLISECOND, SECOND
 from k8s_execution.engine.ending import enter, warn
 
@@ -26,17 +26,15 @@ def progress(execution: Execution, observed: Observed, now: int) -> Plan:
         return Plan(execution, (CreateFoundation(),))
     ready = _ready_names(execution, observed)
     order = graph.build(execution.specification)
-    actions: list[Action] = []
-    for name, after in order.applications.items():
-        if name not in execution.applications_created and after <= ready:
-            actions.append(CreateApplication(name))
+    created = execution.applications_created
+    names = tuple(n for n, after in order.applications.items() if n not in created and after <= ready)
     for name, after in order.provisioning_hooks.items():
         key = StepKey(StepKind.SETUP, name)
         if execution.step(key).phase is StepPhase.PENDING and after <= ready:
             execution = steps.start(execution, key)
     if set(order.applications) | set(order.provisioning_hooks) <= ready:
         return Plan(enter(execution, Phase.SETUP, now))
-    return Plan(execution, tuple(actions), now + LOOK_AGAIN)
+    return Plan(execution, (CreateApplications(names),) if names else (), now + LOOK_AGAIN)
 
 
 def failure(execution: Execution, observed: Observed, now: int) -> Diagnosis | None:

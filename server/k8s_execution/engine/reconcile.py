@@ -18,6 +18,7 @@ from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.engine.actions import Plan
 from k8s_execution.engine.actuate import Actuator
 from k8s_execution.engine.decide import decide
+from k8s_execution.engine.known import KnownRecords
 from k8s_execution.engine.operations import Operations
 from k8s_execution.engine.tools import Tools
 from k8s_execution.engine.workqueue import WorkQueue
@@ -37,6 +38,7 @@ class Reconciler:
         self._tools = tools
         self._queue = queue
         self._actuator = Actuator(tools, operations)
+        self._known = KnownRecords(tools.store)
 
     async def run(self, workers: int = WORKERS) -> None:
         """Work until cancelled."""
@@ -49,7 +51,7 @@ class Reconciler:
             unsubscribe()
 
     def _subscribe(self) -> Callable[[], None]:
-        from_store = self._tools.store.subscribe(self._queue.add)
+        from_store = self._tools.store.subscribe(self._changed)
         from_cluster = self._tools.cluster.subscribe(self._queue.add)
 
         def cancel() -> None:
@@ -58,6 +60,10 @@ class Reconciler:
 
         return cancel
 
+    def _changed(self, key: str) -> None:
+        self._known.changed(key)
+        self._queue.add(key)
+
     async def _work(self) -> None:
         while True:
             key = await self._queue.get()
@@ -65,6 +71,7 @@ class Reconciler:
                 await self._look(key)
                 self._queue.done(key)
             except Stale:
+                self._known.forget(key)
                 self._queue.done(key)
                 self._queue.add(key)
             except (Unreachable, Fault) as fault:
@@ -76,12 +83,13 @@ class Reconciler:
 
     async def _look(self, key: str) -> None:
         try:
-            execution = await self._tools.store.get(key)
+            execution = await self._known.get(key)
         except NotFound:
             return  # an object with our label that no row accounts for: the sweep's business
         if execution.owner != self._tools.store.owner or (
             execution.phase is Phase.DONE and not self._tools.maskers.knows(key)
         ):
+            self._known.forget(key)
             return
         now = await self._tools.store.now()
         observed = self._observe(execution)
@@ -91,6 +99,7 @@ class Reconciler:
         await self._actuator.run(execution, plan.actions)
         if execution.phase is Phase.DONE:
             self._tools.maskers.forget(key)
+            self._known.forget(key)
             self._queue.forget(key)
         elif plan.wake_at is not None:
             self._queue.add(key, max(0.05, (plan.wake_at - now) / 1e6))

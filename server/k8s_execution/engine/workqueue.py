@@ -33,6 +33,7 @@ class WorkQueue:
     _held: set[str] = field(default_factory=set)
     _failures: dict[str, int] = field(default_factory=dict)
     _waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+    _alarm: asyncio.TimerHandle | None = None
 
     def add(self, key: str, delay: float = 0.0) -> None:
         """Give the key out after `delay` seconds; an earlier time already set stays."""
@@ -41,16 +42,14 @@ class WorkQueue:
             return
         self._due[key] = due
         heapq.heappush(self._heap, (due, key))
-        self._wake_one()
+        self._call_for_next()
 
     async def get(self) -> str:
         """The next key that is due and not held by a worker; the caller must call `done` for it."""
-        while True:
-            key, wait = self._next()
-            if key is not None:
-                self._wake_one()  # somebody must watch the timers that are left
-                return key
-            await self._sleep(wait)
+        while (key := self._take()) is None:
+            await self._wait()
+        self._call_for_next()
+        return key
 
     def done(self, key: str) -> None:
         """The worker is through with the key; its backoff starts anew."""
@@ -72,7 +71,27 @@ class WorkQueue:
         self._held.discard(key)
         if key in self._due:
             heapq.heappush(self._heap, (self._due[key], key))
+            self._call_for_next()
+
+    def _call_for_next(self) -> None:
+        """Have a waiting worker take the next free key: now, or when it is due. One alarm serves all workers."""
+        due = self._next_due()
+        if due is None or not self._waiting:
+            return
+        wait = due - self.clock.monotonic()
+        if wait <= 0:
             self._wake_one()
+            return
+        loop = asyncio.get_running_loop()
+        if self._alarm is not None:
+            if self._alarm.when() <= loop.time() + wait:
+                return
+            self._alarm.cancel()
+        self._alarm = loop.call_later(wait, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._call_for_next()
 
     def _wake_one(self) -> None:
         """One waiting worker looks again; waking all of them for each key costs more than the work itself."""
@@ -82,31 +101,43 @@ class WorkQueue:
                 waiter.set_result(None)
                 return
 
-    async def _sleep(self, seconds: float | None) -> None:
-        """Until woken, or until the next timer is due."""
+    async def _wait(self) -> None:
+        """Until woken."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
+        self._call_for_next()
         try:
-            await asyncio.wait({waiter}, timeout=seconds)
+            await waiter
         except asyncio.CancelledError:
-            if waiter.done():
-                self._wake_one()  # it was meant for us; another must go
+            if waiter.done() and not waiter.cancelled():
+                self._call_for_next()  # it was meant for us; another must go
             raise
         finally:
-            if not waiter.done():
+            if waiter in self._waiting:
                 self._waiting.remove(waiter)
+            self._rest()
 
-    def _next(self) -> tuple[str | None, float | None]:
-        now = self.clock.monotonic()
+    def _rest(self) -> None:
+        """Leave no alarm behind where no worker waits; whoever waits next sets it again."""
+        if self._alarm is not None and not self._waiting:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _take(self) -> str | None:
+        """The key that is due, now held; None if none is."""
+        due = self._next_due()
+        if due is None or due > self.clock.monotonic():
+            return None
+        _, key = heapq.heappop(self._heap)
+        del self._due[key]
+        self._held.add(key)
+        return key
+
+    def _next_due(self) -> float | None:
+        """When the next free key is due; what was superseded, or is held and pushed again later, is dropped."""
         while self._heap:
             due, key = self._heap[0]
-            if self._due.get(key) != due or key in self._held:
-                heapq.heappop(self._heap)  # superseded, or pushed again by `_release`
-                continue
-            if due > now:
-                return None, due - now
+            if self._due.get(key) == due and key not in self._held:
+                return due
             heapq.heappop(self._heap)
-            del self._due[key]
-            self._held.add(key)
-            return key, None
-        return None, None
+        return None

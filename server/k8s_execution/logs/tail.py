@@ -6,7 +6,7 @@ new. Anything else is read again behind the last stored line (`resume`), at a bo
 that line shows a rotation, or the log of the container's next run; facts decide which, and lines are stored only
 then. Lines that may come after a hole are held back until they are proven by the step's output file, or put in their
 place among what was lost (`proving`); where there is no file a loss is a gap. It must not decide what to follow
-(`targets`) and survives no fault of its own: `collector` contains it.
+(`targets`), judges a log's end by `end`, and survives no fault of its own: `collector` contains it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from enum import Enum, auto
 from k8s_execution.domain.redaction import Masker
 from k8s_execution.logs.batching import Batcher, CapReached
 from k8s_execution.logs.chunks import Chunks
-from k8s_execution.logs.fill import NotTheSame, Place, ReadFrom, StepFile, first_time, last_time, raw_bytes
+from k8s_execution.logs.end import LogEnd, Proof
+from k8s_execution.logs.fill import NotTheSame, ReadFrom, StepFile, first_time, last_time
 from k8s_execution.logs.framing import Framer, Piece
 from k8s_execution.logs.gaps import GapReason
 from k8s_execution.logs.lag import Lag
@@ -84,12 +85,12 @@ class Tail:
         self._masker = masker
         self._batcher = batcher
         self._proving = Proving(batcher, token, StepFile(file) if file is not None else None, self._look)
+        self._end = LogEnd(self._proving, batcher)
         self._resume = Resume(token)
         self._framer = Framer(masker.cut, masker.longest)
         self._lag = Lag()
         self._reads = 0
         self._accept_loss = False
-        self._rest: list[Piece] = []  # what stood behind the last newline of the read before
         self._failures = 0
         self._fresh = False  # whether the present read brought anything new
         self._clean = False  # whether the last read that was answered ended by itself, and none has failed since
@@ -284,48 +285,20 @@ class Tail:
         rest = [] if torn else self._framer.finish()
         if any(map(self._is_a_later_run, rest)):
             raise OverlapMissing
-        if target.terminated and not self._from_file and (torn or rest) and not await self._is_last(rest):
-            await self._pause()
-            return False
+        if target.terminated and not self._from_file and (torn or rest):
+            proof = await self._end.of_last_line(rest)
+            if proof is not Proof.WHOLE:
+                self._from_file = proof is Proof.FILE_HAS_MORE
+                await self._pause()
+                return False
         try:
             await self._store(rest)
         except OnlyTheFile:
             self._from_file = True
             return False
-        return await self._prove_end(target)
-
-    async def _is_last(self, rest: list[Piece]) -> bool:
-        """Whether what stands behind the last newline is the log's last line; nothing, if it is no line.
-
-        An API server that loses the node in the middle of an answer ends it as if it were whole: the file tells, or a
-        second read that ends at the same place.
-        """
-        proving = self._proving
-        if proving.file is not None and proving.possible:
-            data = raw_bytes(rest)
-            place = await proving.file.place(proving.stored.raw + len(data), data or None)
-            self._from_file = place in {Place.OTHER, Place.INSIDE}
-            if self._from_file or place is Place.END:
-                return not self._from_file
-        same, self._rest = bool(rest) and rest == self._rest, rest
-        return same
-
-    async def _prove_end(self, target: Target) -> bool:
-        """Whether all is stored: the log must be as long as the step's file, else that goes on.
-
-        Always looked at: what a step prints while its container runtime is away never reaches the log.
-        """
-        raw, file = self._proving.stored.raw, self._proving.file
-        if file is None or self._from_file or raw < 0 or not target.terminated:
-            return True
-        match await file.place(raw, end=True):
-            case Place.INSIDE:
-                self._from_file = True
-                return False
-            case Place.OTHER:
-                self._batcher.gap(GapReason.ROTATED)
-            case Place.END | Place.SHORT | Place.UNKNOWN | Place.BEYOND:
-                pass  # a file that has less, such as one that the step itself has wiped, says nothing of the log
+        if target.terminated and not self._from_file:
+            self._from_file = await self._end.of_all() is Proof.FILE_HAS_MORE
+            return not self._from_file
         return True
 
     async def _store(self, pieces: list[Piece]) -> None:

@@ -123,12 +123,13 @@ class KindsOnly:
 
 @dataclass
 class QuietLogs:
-    """Logs that are never followed; notes what is forgotten."""
+    """Logs that are never followed; counts the looks, and notes what is forgotten."""
 
     forgotten: list[str] = field(default_factory=list)
+    looks: int = 0
 
     def observe(self, execution_id: str, pods: Sequence[PodFact], masker: object) -> None:
-        pass
+        self.looks += 1
 
     def unread(self, execution_id: str) -> frozenset[str]:
         return frozenset()

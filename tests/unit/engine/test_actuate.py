@@ -103,11 +103,31 @@ async def test_refused_rights_end_it_before_anything_else_is_made(threads: Threa
     assert (stored.foundation_created, stored.failure and stored.failure.code) == (False, Code.REFUSED)
 
 
+async def test_applications_that_may_be_made_are_recorded_in_one_write(threads: Threads) -> None:
+    """Each write wakes the loop, is told as an event, and costs a sync of the disk."""
+    execution = provisioning()
+    made = engine(threads, execution)
+    told: list[str] = []
+    made.store.subscribe(told.append)
+    await hands(made).run(execution, [actions.CreateApplications(("api", "web"))])
+    assert made.store.executions[execution.id].applications_created == {"api", "web"}
+    assert told == [execution.id]
+
+
+async def test_what_one_application_meets_does_not_hide_that_the_other_was_made(threads: Threads) -> None:
+    """A silent API server at one of two: the other is recorded, and the silence is told."""
+    execution = provisioning()
+    made = engine(threads, execution, Deployment=[Unreachable("no answer")])
+    with pytest.raises(Unreachable):
+        await hands(made).run(execution, [actions.CreateApplications(("api", "web"))])
+    assert len(made.store.executions[execution.id].applications_created) == 1
+
+
 async def test_a_refusal_is_the_executions_failure(threads: Threads) -> None:
     """With the API server's words and the object; nothing is recorded as created."""
     execution = provisioning()
     made = engine(threads, execution, Deployment=[FORBIDDEN])
-    await hands(made).run(execution, [actions.CreateApplication("api")])
+    await hands(made).run(execution, [actions.CreateApplications(("api",))])
     stored = made.store.executions[execution.id]
     assert stored.failure is not None
     assert (stored.failure.code, stored.failure.object) == (Code.QUOTA_EXCEEDED, "deployment/api")
@@ -129,7 +149,7 @@ async def test_a_silent_api_server_leaves_nothing_recorded_and_is_asked_again(th
     """What one action met does not keep the others from being carried out; repeating all of it is harmless."""
     execution = provisioning()
     made = engine(threads, execution, ResourceQuota=[Unreachable("no answer")])
-    both: list[actions.Action] = [actions.CreateFoundation(), actions.CreateApplication("api")]
+    both: list[actions.Action] = [actions.CreateFoundation(), actions.CreateApplications(("api",))]
     with pytest.raises(Unreachable):
         await hands(made).run(execution, both)
     stored = made.store.executions[execution.id]
@@ -207,6 +227,6 @@ async def test_manifests_are_rendered_beside_the_event_loop(threads: Threads) ->
     execution = provisioning()
     made = engine(threads, execution)
     wanted: list[actions.Action] = [actions.CreateNamespace(), actions.CreateFoundation()]
-    await hands(made).run(execution, [*wanted, actions.CreateApplication("api"), actions.StartStep(UNIT)])
+    await hands(made).run(execution, [*wanted, actions.CreateApplications(("api",)), actions.StartStep(UNIT)])
     assert made.manifests.threads
     assert threading.get_ident() not in made.manifests.threads

@@ -62,10 +62,10 @@ def test_provisioning_makes_namespace_then_foundation_then_applications() -> Non
     made = replace(made, namespace_uid="ns-uid")
     assert kinds(decide(made, build.observed(), build.START)) == ["CreateFoundation"]
     made = replace(made, foundation_created=True)
-    assert decide(made, build.observed(), build.START).actions == (actions.CreateApplication("api"),)
+    assert decide(made, build.observed(), build.START).actions == (actions.CreateApplications(("api",)),)
     made = replace(made, applications_created=frozenset({"api"}))
     ready = build.observed(build.application_pod(), deployments=(build.deployment(),))
-    assert decide(made, ready, build.START).actions == (actions.CreateApplication("web"),)
+    assert decide(made, ready, build.START).actions == (actions.CreateApplications(("web",)),)
 
 
 def test_an_application_waits_for_its_hook() -> None:
@@ -78,7 +78,7 @@ def test_an_application_waits_for_its_hook() -> None:
     assert plan.execution.step(StepKey(StepKind.SETUP, "migrate")).phase is StepPhase.STARTING
     assert plan.actions == ()
     made = build.with_step(made, "migrate", StepPhase.FINISHED, verdict=Verdict.PASSED, released=True)
-    assert decide(made, build.observed(), build.START).actions == (actions.CreateApplication("api"),)
+    assert decide(made, build.observed(), build.START).actions == (actions.CreateApplications(("api",)),)
 
 
 def test_ready_environment_moves_on_and_starts_the_suites() -> None:

@@ -79,3 +79,46 @@ async def test_a_defect_ends_adoption_so_that_the_process_restarts() -> None:
     owner = Owner(cast(Any, FailingStore(ZeroDivisionError())), RestlessClock(), "uid", lambda _: None)
     with pytest.raises(ZeroDivisionError):
         await asyncio.wait_for(owner.adopt_for_ever(), 5)
+
+
+class CountingStore(FailingStore):
+    """A store that hears of ten changes while somebody looks for who waits; counts the looks."""
+
+    def __init__(self) -> None:
+        super().__init__(StoreUnavailable("unused"))
+        self.looks = 0
+        self.tell: list[Callable[[str], None]] = []
+
+    async def admit(self, _choose: object, _change: object, *, owner: str) -> Sequence[str]:
+        self.looks += 1
+        return ()
+
+    def subscribe(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        self.tell.append(listener)
+        return self.tell.clear
+
+
+class PausingClock(RestlessClock):
+    """A clock that stands still in the pause after a look until it is let go."""
+
+    def __init__(self) -> None:
+        self.paused, self.on = asyncio.Event(), asyncio.Event()
+
+    async def sleep(self, _seconds: float) -> None:
+        self.paused.set()
+        await self.on.wait()
+
+
+async def test_changes_that_come_together_are_one_look_for_who_waits() -> None:
+    store, clock = CountingStore(), PausingClock()
+    task = asyncio.create_task(Owner(cast(Any, store), clock, "uid", lambda _: None).admit_for_ever(1))
+    await asyncio.wait_for(clock.paused.wait(), 5)
+    for _ in range(10):
+        store.tell[0]("x")
+    assert store.looks == 1
+    clock.paused.clear()
+    clock.on.set()
+    await asyncio.wait_for(clock.paused.wait(), 5)
+    assert store.looks == 2
+    task.cancel()
+    await asyncio.wait({task})

@@ -185,3 +185,14 @@ async def test_what_is_done_is_forgotten_once(threads: Threads) -> None:
         await made.until(lambda: not made.queue._held)
     assert set(made.engine.logs.forgotten) == {build.ID}
     assert len(made.engine.logs.forgotten) <= 2
+
+
+async def test_a_fact_without_a_change_of_the_record_costs_no_read(threads: Threads) -> None:
+    """A cluster tells several facts for each change of the record."""
+    made = loop(threads, build.execution(None, Phase.QUEUED))
+    async with made.running():
+        await made.until(lambda: bool(made.engine.cluster.listeners))
+        for looks in range(5):
+            made.engine.cluster.listeners[0](build.ID)
+            await made.until(lambda: made.engine.logs.looks > looks)  # noqa: B023 - awaited at once
+    assert made.engine.store.reads == [build.ID]

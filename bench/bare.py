@@ -78,6 +78,14 @@ class Api:
                     raise
             await asyncio.sleep(FRESH_SECONDS)
 
+    async def drain(self, path: str) -> None:
+        """Read an answer as it comes, and throw it away. RequestRefused if it is not 2xx."""
+        async with self._session.get(self._server + path) as answer:
+            if not 200 <= answer.status < 300:
+                raise RequestRefused(answer.status, await answer.text())
+            async for _ in answer.content.iter_any():
+                pass
+
     async def watch(self, path: str, query: str) -> AsyncIterator[tuple[str, Json]]:
         """Events of a watch: type and object."""
         async with self._session.get(f"{self._server}{path}?watch=true&{query}") as answer:

@@ -16,7 +16,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bench import bare, testbed
-from bench.environments import Client, Json, Objects, Oracle, by_kind, namespace_of, namespaces, plan
+from bench.environments import Client, Json, Objects, by_kind, namespace_of, namespaces, plan
+from bench.oracle import Oracle
 from k8s_execution_client._gen.maestro.k8s.execution.v1 import execution_pb2, execution_service_pb2
 
 APPLICATIONS, ROUNDS = 2, 3
@@ -84,7 +85,7 @@ async def by_service(client: Client, watched: Watched, document: Json) -> tuple[
 
 async def by_kubectl(bed: testbed.Bed, oracle: Oracle, watched: Watched, objects: list[Json]) -> tuple[float, float]:
     """The same objects, deleted with their namespace."""
-    await oracle.provision(objects)
+    await oracle.creates(objects)
     await asyncio.sleep(3)
     name = namespace_of(objects)
     return await timed(

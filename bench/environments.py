@@ -71,17 +71,17 @@ class Objects:
 
     @staticmethod
     def of(document: Json, folder: Path) -> Objects:
-        """What the service would create, the suite's Job left out."""
-        found = [o for o in rendered(document, folder) if o["kind"] != "Job"]
+        """What the service would create."""
+        found = rendered(document, folder)
         text = json.dumps(found).replace("k8s-execution.maestro/", "bench.k8s-execution.invalid/")
-        return Objects(text, tuple(o["kind"] for o in found))
+        return Objects(text, tuple(o["kind"] for o in found if o["kind"] != "Job"))
 
     def __len__(self) -> int:
-        """How many objects an environment has, its namespace included."""
+        """How many objects a ready environment has, its namespace included."""
         return len(self._kinds)
 
     def make(self) -> list[Json]:
-        """The objects of one more environment."""
+        """The objects of one more environment, and the Job of its suite, which comes when it is ready."""
         number = next(_NUMBERS)
         text = self._text.replace(_RENDERED_NAMESPACE, f"bench-{number}").replace(_RENDERED_ID, f"{number:026}")
         found: list[Json] = json.loads(text)
@@ -113,52 +113,11 @@ def is_available(deployment: Json) -> bool:
     return bool(seen and status.get("readyReplicas", 0) >= deployment["spec"]["replicas"])
 
 
-class Oracle:
-    """Makes environments with bare requests, and hears of what is ready by one watch of all Deployments."""
-
-    def __init__(self, api: bare.Api) -> None:
-        """Start with `watching`."""
-        self._api = api
-        self._ready: set[tuple[str, str]] = set()
-        self._changed = asyncio.Condition()
-
-    @asynccontextmanager
-    async def watching(self) -> AsyncIterator[Oracle]:
-        """The watch, until the block ends."""
-        task = asyncio.create_task(self._follow())
-        try:
-            yield self
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
-
-    async def _follow(self) -> None:
-        async for kind, found in self._api.watch(bare.path_of("Deployment"), "resourceVersion=0"):
-            if kind in {"ADDED", "MODIFIED"} and is_available(found):
-                self._ready.add((found["metadata"]["namespace"], found["metadata"]["name"]))
-                async with self._changed:
-                    self._changed.notify_all()
-
-    async def provision(self, objects: list[Json]) -> float:
-        """Seconds from the first request until all Deployments are available."""
-        began = time.monotonic()
-        late = by_kind(objects, "Service", "Deployment")
-        for wave in (by_kind(objects, "Namespace"), self._foundation(objects), late):
-            await asyncio.gather(*(self._api.create(body) for body in wave))
-        wanted = {(namespace_of(objects), d["metadata"]["name"]) for d in by_kind(objects, "Deployment")}
-        async with asyncio.timeout(READY_SECONDS), self._changed:
-            await self._changed.wait_for(lambda: wanted <= self._ready)
-        return time.monotonic() - began
-
-    @staticmethod
-    def _foundation(objects: list[Json]) -> list[Json]:
-        return [o for o in objects if o["kind"] not in {"Namespace", "Service", "Deployment"}]
-
-
 async def kubectl_provision(bed: testbed.Bed, objects: list[Json]) -> float:
     """Seconds of `kubectl apply` and `kubectl wait` of the same objects."""
     path = bed.folder / f"{namespace_of(objects)}.json"
-    path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+    items = [o for o in objects if o["kind"] != "Job"]
+    path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
     wait = ("wait", "--for=condition=Available", "deployment", "--all", f"--timeout={READY_SECONDS:.0f}s")
     began = time.monotonic()
     for words in (("apply", "-f", str(path)), (*wait, "-n", namespace_of(objects))):

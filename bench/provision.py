@@ -1,7 +1,8 @@
 """From Execute to a ready environment, against the same requests in bare asyncio and against kubectl, on kwok nodes.
 
-Three ways to the same objects (`environments`), in turn: the service (gRPC Execute until the event that says ready),
-the oracle, `kubectl apply` + `kubectl wait`. One at a time, with raised controller rates and with Kubernetes' defaults
+Ways to the same objects (`environments`), in turn: the service (gRPC Execute until the event that says ready), the
+oracle with all requests that the service makes by then, the oracle with the creates only (`creates`), `kubectl apply` +
+`kubectl wait`. One at a time, with raised controller rates and with Kubernetes' defaults
 beside it; then MANY at once (the oracle and kubectl IN_FLIGHT at a time; the service is handed all at once). The rate
 is MANY divided by the time until the last one is ready. Every environment must become ready, and none may be left.
 """
@@ -16,7 +17,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bench import bare, testbed
-from bench.environments import Client, Objects, Oracle, kubectl_provision, namespaces, plan, remove_bare
+from bench.environments import Client, Objects, kubectl_provision, namespaces, plan, remove_bare
+from bench.oracle import Oracle
 
 APPLICATIONS, ROUNDS, DEFAULT_ROUNDS = 3, 10, 5
 MANY, MANY_ROUNDS, IN_FLIGHT = 100, 3, 32
@@ -78,7 +80,8 @@ async def measure(bed: testbed.Bed, service: testbed.Service, *, many: bool) -> 
         async with Oracle(api).watching() as oracle:
             ways: dict[str, Way] = {
                 "service": lambda: client.provision(document),
-                "oracle": lambda: oracle.provision(objects.make()),
+                "oracle": lambda: oracle.everything(objects.make()),
+                "creates": lambda: oracle.creates(objects.make()),
                 "kubectl": lambda: kubectl_provision(bed, objects.make()),
             }
             used = service.cpu_seconds()
@@ -100,9 +103,9 @@ def ratios(times: Times, rates: Times) -> dict[str, float]:
     """The service beside the others: medians of times, and of rates round by round."""
     found = {
         f"seconds of {other}": statistics.median(times["service"]) / statistics.median(times[other])
-        for other in ("oracle", "kubectl")
+        for other in ("oracle", "creates", "kubectl")
     }
-    for other in ("oracle", "kubectl") if rates else ():
+    for other in ("oracle", "creates", "kubectl") if rates else ():
         pairs = zip(rates["service"], rates[other], strict=True)
         found[f"rate of {other}"] = statistics.median(ours / theirs for ours, theirs in pairs)
     return {name: round(value, 3) for name, value in found.items()}

@@ -21,6 +21,7 @@ from k8s_execution.engine import actions, cleaning, collecting, diagnose
 from k8s_execution.engine.actions import Action, LongAction, ShortAction
 from k8s_execution.engine.clocks import MILLISECOND
 from k8s_execution.engine.ending import fail
+from k8s_execution.engine.known import KnownRecords
 from k8s_execution.engine.operations import Operations
 from k8s_execution.engine.tools import Tools
 from k8s_execution.ports.cluster import Body, Created, Refused
@@ -29,9 +30,10 @@ from k8s_execution.ports.cluster import Body, Created, Refused
 class Actuator:
     """Carries out actions. It remembers what this process created, only to save requests, never to decide."""
 
-    def __init__(self, tools: Tools, operations: Operations) -> None:
-        """Take the adapters and the place where operations run."""
+    def __init__(self, tools: Tools, operations: Operations, records: KnownRecords) -> None:
+        """Take the adapters, the place where operations run, and the records to change."""
         self._tools = tools
+        self._records = records
         self._operations = operations
         self._rendered = tools.threads.run
         self._created: dict[str, set[StepKey]] = {}
@@ -113,7 +115,7 @@ class Actuator:
             born = created[0].created_at
             return replace(current, namespace_uid=created[0].uid, namespace_created_at=born, expires_at=born + ttl)
 
-        await self._tools.store.change(execution.id, record, epoch=execution.epoch)
+        await self._records.change(execution.id, record, epoch=execution.epoch)
 
     async def _create_foundation(self, execution: Execution) -> None:
         where = f"namespace/{execution.namespace}"
@@ -127,7 +129,7 @@ class Actuator:
             def record(current: Execution, _now: int) -> Execution:
                 return replace(current, foundation_created=True)
 
-            await self._tools.store.change(execution.id, record, epoch=execution.epoch)
+            await self._records.change(execution.id, record, epoch=execution.epoch)
 
     async def _create_applications(self, execution: Execution, names: Sequence[str]) -> None:
         """All at once; those that were made are recorded whatever became of the others, in one write."""
@@ -139,7 +141,7 @@ class Actuator:
             def record(current: Execution, _now: int) -> Execution:
                 return replace(current, applications_created=current.applications_created | made)
 
-            await self._tools.store.change(execution.id, record, epoch=execution.epoch)
+            await self._records.change(execution.id, record, epoch=execution.epoch)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -186,4 +188,4 @@ class Actuator:
         def record(current: Execution, now: int) -> Execution:
             return fail(current, diagnosis, now)
 
-        await self._tools.store.change(execution.id, record, epoch=execution.epoch)
+        await self._records.change(execution.id, record, epoch=execution.epoch)

@@ -1,45 +1,51 @@
-"""The records of the executions at work, each read again only after the store told of a change.
+"""The records of the executions at work, each read again only after somebody else changed it.
 
 An execution is looked at for every fact of the cluster that changes, several times as often as its record does; reading
 and decoding the record each time was a third of what a look costs. A record kept here can be old for the moment between
 another process's commit and the store's word of it. A decision made on it is written with its revision, so the store
-refuses it (`Stale`), and whoever meets that drops the record. It must not write, nor decide.
+refuses it (`Stale`), and whoever meets that drops the record. It must not decide.
 """
 
 from __future__ import annotations
 
 from k8s_execution.domain.execution import Execution
-from k8s_execution.ports.store import Store
+from k8s_execution.ports.store import Change, Store
 
 
 class KnownRecords:
-    """Reads through to the store. One reader a key at a time (the work queue sees to it)."""
+    """Reads and writes through to the store. One looks at a key at a time (the work queue sees to it)."""
 
     def __init__(self, store: Store) -> None:
         """Take the store; the caller passes on what it tells to `changed`."""
         self._store = store
         self._records: dict[str, Execution] = {}
-        self._reading: set[str] = set()
+        self._told: dict[str, int] = {}
 
     async def get(self, key: str) -> Execution:
         """The record; `faults.NotFound` if there is none."""
         known = self._records.get(key)
         if known is not None:
             return known
-        self._reading.add(key)
-        try:
-            record = await self._store.get(key)
-            if key in self._reading:  # else it changed while it was read
-                self._records[key] = record
-        finally:
-            self._reading.discard(key)
+        told = self._told.get(key, 0)
+        record = await self._store.get(key)
+        if self._told.get(key, 0) == told:  # else it changed while it was read
+            self._records[key] = record
         return record
+
+    async def change(self, key: str, change: Change, *, epoch: int, revision: int | None = None) -> Execution:
+        """See `ports.store.ExecutionWriter.change`. The store tells of a change before the change returns."""
+        told = self._told.get(key, 0)
+        written = await self._store.change(key, change, epoch=epoch, revision=revision)
+        if self._told.get(key, 0) == told + 1:  # of this change and of no other: nothing is newer
+            self._records[key] = written
+        return written
 
     def changed(self, key: str) -> None:
         """What is known of it is old, also what is being read at this moment."""
         self._records.pop(key, None)
-        self._reading.discard(key)
+        self._told[key] = self._told.get(key, 0) + 1
 
     def forget(self, key: str) -> None:
         """It is not at work any more."""
         self._records.pop(key, None)
+        self._told.pop(key, None)

@@ -37,8 +37,8 @@ class Reconciler:
         """Take the adapters, the queue of keys and the place where operations run."""
         self._tools = tools
         self._queue = queue
-        self._actuator = Actuator(tools, operations)
         self._known = KnownRecords(tools.store)
+        self._actuator = Actuator(tools, operations, self._known)
 
     async def run(self, workers: int = WORKERS) -> None:
         """Work until cancelled."""
@@ -116,6 +116,6 @@ class Reconciler:
     async def _record(self, execution: Execution, plan: Plan) -> Execution:
         if plan.execution == execution:
             return execution
-        return await self._tools.store.change(
+        return await self._known.change(
             execution.id, lambda _current, _now: plan.execution, epoch=execution.epoch, revision=execution.revision
         )

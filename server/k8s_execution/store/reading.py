@@ -5,10 +5,10 @@ They never wait for the writer. They must not write; the readers' connections re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, and_, bindparam, func, or_, select
 from sqlalchemy.sql import Select
 
 from k8s_execution.domain.execution import Execution
@@ -26,8 +26,7 @@ def get(connection: Connection, execution_id: str) -> Execution:
 
 def get_with_text(connection: Connection, execution_id: str) -> tuple[Execution, str]:
     """The record, and its text as it is stored; NotFound if there is none."""
-    query = select(executions.c.specification, executions.c.record).where(executions.c.id == execution_id)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_RECORD, {"wanted": execution_id}).one_or_none()
     if row is None:
         raise NotFound(f"there is no execution {execution_id[:80]!r}", "ListExecutions shows those there are")
     return records.from_json(row[0], row[1]), row[1]
@@ -62,13 +61,12 @@ def queue_position(connection: Connection, execution_id: str) -> int:
 
 def events_of(connection: Connection, execution_id: str, after: int, limit: int) -> Sequence[StatusEvent]:
     """Events of one execution with a sequence greater than `after`, in order."""
-    query = _EVENTS.where(events.c.execution_id == execution_id, events.c.sequence > after)
-    return _events(connection, query.order_by(events.c.sequence).limit(limit))
+    return _events(connection, _EVENTS_OF, {"wanted": execution_id, "after": after, "most": limit})
 
 
 def events_after(connection: Connection, after: int, limit: int) -> Sequence[StatusEvent]:
     """Events of all executions with a position greater than `after`, in order."""
-    return _events(connection, _EVENTS.where(events.c.position > after).order_by(events.c.position).limit(limit))
+    return _events(connection, _EVENTS_OF_ALL, {"after": after, "most": limit})
 
 
 def changed_since(connection: Connection, after: int) -> tuple[Sequence[str], int]:
@@ -97,8 +95,7 @@ def results(connection: Connection, execution_id: str) -> Sequence[StepResult]:
 
 def sealed_secrets(connection: Connection, execution_id: str) -> bytes:
     """The sealed secrets; empty once erased."""
-    query = select(secrets.c.sealed).where(secrets.c.execution_id == execution_id)
-    return connection.execute(query).scalar_one_or_none() or b""
+    return connection.execute(_SEALED, {"wanted": execution_id}).scalar_one_or_none() or b""
 
 
 def owned(connection: Connection, owner: str) -> Sequence[str]:
@@ -115,15 +112,30 @@ def other_owners(connection: Connection, owner: str) -> Sequence[str]:
 
 def waits_for(connection: Connection, owner: str) -> bool:
     """Whether an execution of this owner is queued."""
-    query = select(executions.c.id).where(executions.c.owner == owner, executions.c.phase == Phase.QUEUED.value)
-    return connection.execute(query.limit(1)).first() is not None
+    return connection.execute(_WAITING, {"owner": owner}).first() is not None
 
 
+# Made once: making a statement costs several times what SQLite needs for it, and these run for every change.
+_RECORD = select(executions.c.specification, executions.c.record).where(executions.c.id == bindparam("wanted"))
+_SEALED = select(secrets.c.sealed).where(secrets.c.execution_id == bindparam("wanted"))
+_WAITING = (
+    select(executions.c.id)
+    .where(executions.c.owner == bindparam("owner"), executions.c.phase == Phase.QUEUED.value)
+    .limit(1)
+)
 _EVENTS = select(events, executions.c.specification).join(executions, executions.c.id == events.c.execution_id)
+_EVENTS_OF = (
+    _EVENTS.where(events.c.execution_id == bindparam("wanted"), events.c.sequence > bindparam("after"))
+    .order_by(events.c.sequence)
+    .limit(bindparam("most"))
+)
+_EVENTS_OF_ALL = (
+    _EVENTS.where(events.c.position > bindparam("after")).order_by(events.c.position).limit(bindparam("most"))
+)
 
 
-def _events(connection: Connection, query: Select[Any]) -> Sequence[StatusEvent]:
-    return [records.event(row) for row in connection.execute(query).mappings()]
+def _events(connection: Connection, query: Select[Any], values: Mapping[str, Any]) -> Sequence[StatusEvent]:
+    return [records.event(row) for row in connection.execute(query, values).mappings()]
 
 
 def _filtered(wanted: ExecutionFilter) -> Select[Any]:

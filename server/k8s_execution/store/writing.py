@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from k8s_execution.domain import holding
 from k8s_execution.domain.execution import Execution
@@ -167,13 +167,18 @@ def take_over(transaction: Transaction, heir: Heir, cluster_uid: str, *, own: bo
     return taken
 
 
+# Made once: making a statement costs several times what SQLite needs for it, and these run for every change.
+_REWRITE = update(executions).where(executions.c.id == bindparam("written"))
+_TELL = insert(events)
+
+
 def _write(transaction: Transaction, before: Execution, text: str, after: Execution) -> Execution:
     diff.check(before, after)
     told = diff.event_type(before, after)
     sequence = before.sequence + (told is not None)
     written = replace(after, revision=before.revision + 1, sequence=sequence)
     row = records.execution_row(written, text)
-    transaction.connection.execute(update(executions).where(executions.c.id == before.id).values(row))
+    transaction.connection.execute(_REWRITE, {"written": before.id, **row})
     if told is not None:
         _add_event(transaction, told, written, row["record"])
     if written.phase is Phase.DONE:
@@ -190,7 +195,7 @@ def _add_event(transaction: Transaction, told: EventType, after: Execution, reco
         "type": told.value,
         "record": record,
     }
-    inserted = transaction.connection.execute(insert(events).values(values))
+    inserted = transaction.connection.execute(_TELL, values)
     assert inserted.inserted_primary_key is not None
     transaction.position = inserted.inserted_primary_key[0]
 

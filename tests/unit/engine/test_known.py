@@ -76,3 +76,30 @@ async def test_what_is_not_there_is_not_kept() -> None:
         await kept.get(build.ID)
     store.executions[build.ID] = build.execution()
     assert (await kept.get(build.ID)).id == build.ID
+
+
+async def test_an_own_change_is_known_without_a_read() -> None:
+    store = Records.of(build.execution())
+    kept = known(store)
+    await kept.change(build.ID, lambda e, _now: replace(e, cancel_requested=True), epoch=1)
+    assert (await kept.get(build.ID)).cancel_requested
+    assert store.reads == []
+
+
+async def test_after_an_own_change_and_anothers_the_record_is_read() -> None:
+    """Which of them came last is not known: both are told of before the own one returns."""
+    store = Records.of(build.execution())
+    kept = known(store)
+    store.subscribe(kept.changed)  # once more, as for the change of another
+    await kept.change(build.ID, lambda e, _now: replace(e, cancel_requested=True), epoch=1)
+    await kept.get(build.ID)
+    assert store.reads == [build.ID]
+
+
+async def test_a_change_that_changes_nothing_keeps_what_is_known() -> None:
+    store = Records.of(build.execution())
+    kept = KnownRecords(cast(Any, store))
+    await kept.get(build.ID)
+    await kept.change(build.ID, lambda e, _now: e, epoch=1)
+    await kept.get(build.ID)
+    assert store.reads == [build.ID]

@@ -120,11 +120,12 @@ async def ours(kubeconfig: Path) -> None:
     from k8s_execution.kube.limits import KubeLimits
     from k8s_execution.kube.reflector import ReflectedKind, Reflector
     from k8s_execution.kube.transport import open_transport
-    from k8s_execution.runtime import process
+    from k8s_execution.runtime import collector
     from k8s_execution.runtime.clock import SystemClock
 
     clock, limits, config = SystemClock(), KubeLimits(), load_kubeconfig(kubeconfig, None)
-    process.settle_memory()  # as `serve` does
+    collector.own()  # as `serve` does
+    collector.settle()
     with ThreadPoolExecutor(1) as executor:
         async with open_transport(config, limits, clock, executor) as transport:
             follower = Follower()

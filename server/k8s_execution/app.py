@@ -43,7 +43,7 @@ from k8s_execution.manifests.render import Manifests
 from k8s_execution.manifests.templates import load, templates_folder
 from k8s_execution.ports.cluster import ClusterPort
 from k8s_execution.ports.manifests import InstallationSettings
-from k8s_execution.runtime import process, scratch
+from k8s_execution.runtime import collector, process, scratch
 from k8s_execution.runtime.agent_program import agent_program
 from k8s_execution.runtime.clock import SystemClock
 from k8s_execution.runtime.sealing import KeySealer, installation_key
@@ -91,9 +91,10 @@ class Core:
 async def serve(settings: Settings, *, ready: OnReady | None = None) -> None:
     """Run the service until SIGTERM or SIGINT; a broken part ends it with that part's exception."""
     stop = asyncio.Event()
+    collector.own()
 
     def answers(where: Ready) -> None:
-        process.settle_memory()
+        collector.settle()
         process.share_fairly()
         if settings.ready_file is not None:
             write_ready_file(settings.ready_file, where)

@@ -27,6 +27,7 @@ from k8s_execution.kube.lines import LineSplitter, LineTooLong
 from k8s_execution.kube.resources import resource
 from k8s_execution.kube.slim import without_managed_fields
 from k8s_execution.ports.clock import Clock
+from k8s_execution.runtime import collector
 
 _LOG = logging.getLogger(__name__)
 _TURN_SECONDS = 0.001
@@ -113,7 +114,8 @@ class Reflector(Generic[F]):
         """One list (if needed) and one watch; whether it ended in a fault."""
         try:
             if not self._position.version:
-                await self._list()
+                with collector.resting():
+                    await self._list()
             await self._watch()
         except Expired as reason:
             _LOG.info("%s: listing again: %s", self._path, reason)

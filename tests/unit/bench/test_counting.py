@@ -72,10 +72,11 @@ def test_a_target_is_held_up_to_its_limit(
 
 
 def test_rates_are_compared_round_by_round() -> None:
-    times = {"service": [2.0, 4.0, 3.0], "oracle": [2.0, 2.0, 2.0], "kubectl": [6.0, 6.0, 6.0]}
-    rates = {"service": [8.0, 4.0], "oracle": [8.0, 8.0], "kubectl": [2.0, 1.0]}
+    times = {"service": [2.0, 4.0, 3.0], "oracle": [2.0] * 3, "creates": [1.0] * 3, "kubectl": [6.0] * 3}
+    rates = {"service": [8.0, 4.0], "oracle": [8.0, 8.0], "creates": [16.0, 8.0], "kubectl": [2.0, 1.0]}
     assert provision.ratios(times, rates) == {
-        "seconds of oracle": 1.5, "seconds of kubectl": 0.5, "rate of oracle": 0.75, "rate of kubectl": 4.0,
+        "seconds of oracle": 1.5, "seconds of creates": 3.0, "seconds of kubectl": 0.5,
+        "rate of oracle": 0.75, "rate of creates": 0.5, "rate of kubectl": 4.0,
     }  # fmt: skip
 
 

@@ -120,12 +120,12 @@ async def ours(kubeconfig: Path) -> None:
     from k8s_execution.kube.limits import KubeLimits
     from k8s_execution.kube.reflector import ReflectedKind, Reflector
     from k8s_execution.kube.transport import open_transport
-    from k8s_execution.runtime import collector
+    from k8s_execution.runtime import garbage
     from k8s_execution.runtime.clock import SystemClock
 
     clock, limits, config = SystemClock(), KubeLimits(), load_kubeconfig(kubeconfig, None)
-    collector.own()  # as `serve` does
-    collector.settle()
+    garbage.own()  # as `serve` does
+    garbage.settle()
     with ThreadPoolExecutor(1) as executor:
         async with open_transport(config, limits, clock, executor) as transport:
             follower = Follower()

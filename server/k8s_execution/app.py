@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from k8s_execution.domain.plan import Policy
+from k8s_execution.engine.known import KnownRecords
 from k8s_execution.engine.maskers import Maskers
 from k8s_execution.engine.operations import Operations
 from k8s_execution.engine.ownership import Owner
@@ -43,7 +44,7 @@ from k8s_execution.manifests.render import Manifests
 from k8s_execution.manifests.templates import load, templates_folder
 from k8s_execution.ports.cluster import ClusterPort
 from k8s_execution.ports.manifests import InstallationSettings
-from k8s_execution.runtime import collector, process, scratch
+from k8s_execution.runtime import garbage, process, scratch
 from k8s_execution.runtime.agent_program import agent_program
 from k8s_execution.runtime.clock import SystemClock
 from k8s_execution.runtime.sealing import KeySealer, installation_key
@@ -91,10 +92,10 @@ class Core:
 async def serve(settings: Settings, *, ready: OnReady | None = None) -> None:
     """Run the service until SIGTERM or SIGINT; a broken part ends it with that part's exception."""
     stop = asyncio.Event()
-    collector.own()
+    garbage.own()
 
     def answers(where: Ready) -> None:
-        collector.settle()
+        garbage.settle()
         process.share_fairly()
         if settings.ready_file is not None:
             write_ready_file(settings.ready_file, where)
@@ -170,14 +171,15 @@ def _start_engine(
 ) -> Callable[[], Awaitable[None]]:
     """Start the loops; the returned function ends them, then the operations, and returns when all have ended."""
     queue = WorkQueue(core.clock)
-    operations = Operations(tasks, core.clock, queue.add)
+    records = KnownRecords(core.store, core.clock)
+    operations = Operations(tasks, core.clock, queue.add, records.forget)
     maskers = Maskers(core.store, core.sealer)
     collector = PodCollector(cluster, core.archive, core.executor, maskers.of)
     keeper, threads, most = ObjectKeeper(core.archive), Threads(core.executor), settings.max_held_environments
     tools = Tools(core.store, cluster, core.manifests, collector, keeper, logs, maskers, threads, most)
     owner = Owner(core.store, core.clock, cluster.identity.uid, queue.add)
     loops = [
-        tasks.create_task(Reconciler(tools, queue, operations).run(), name="reconcile"),
+        tasks.create_task(Reconciler(tools, queue, operations, records).run(), name="reconcile"),
         tasks.create_task(owner.adopt_for_ever(), name="adoption"),
         tasks.create_task(owner.admit_for_ever(settings.max_environments), name="admission"),
         tasks.create_task(sweeper.sweep_for_ever(), name="sweep"),

@@ -31,11 +31,15 @@ class _State:
 
 @dataclass(slots=True)
 class Operations:
-    """The operations of all executions; tasks live in `group`, `wake(key, delay)` asks for another look."""
+    """The operations of all executions; tasks live in `group`, `wake(key, delay)` asks for another look.
+
+    `stale(key)` is told of a write that was refused because the record had moved on, before the look.
+    """
 
     group: asyncio.TaskGroup
     clock: Clock
     wake: Callable[[str, float], None]
+    stale: Callable[[str], None]
     base: float = 0.5
     cap: float = 10.0
     _states: dict[str, dict[str, _State]] = field(default_factory=dict)
@@ -71,6 +75,7 @@ class Operations:
             state.failures, state.settled = 0, True
             self.wake(key, 0.0)
         except (Stale, NotFound):
+            self.stale(key)
             self.wake(key, 0.0)  # another owner or a newer record: the next look decides
         except (ExecFailed, Unreachable, Fault, OSError) as fault:
             self._failed(key, name, state, fault)

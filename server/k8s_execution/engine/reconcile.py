@@ -33,12 +33,12 @@ WORKERS = 64
 class Reconciler:
     """Works off executions that this replica owns."""
 
-    def __init__(self, tools: Tools, queue: WorkQueue, operations: Operations) -> None:
-        """Take the adapters, the queue of keys and the place where operations run."""
+    def __init__(self, tools: Tools, queue: WorkQueue, operations: Operations, records: KnownRecords) -> None:
+        """Take the adapters, the queue of keys, the place where operations run, and the records at work."""
         self._tools = tools
         self._queue = queue
-        self._known = KnownRecords(tools.store)
-        self._actuator = Actuator(tools, operations, self._known)
+        self._known = records
+        self._actuator = Actuator(tools, operations, records)
 
     async def run(self, workers: int = WORKERS) -> None:
         """Work until cancelled."""
@@ -76,9 +76,11 @@ class Reconciler:
                 self._queue.add(key)
             except (Unreachable, Fault) as fault:
                 log.warning("execution %s waits: %s", key, fault)
+                self._known.forget(key)
                 self._queue.failed(key)
             except Exception:  # a supervised border: one execution's defect must not end the others
                 log.exception("execution %s met a defect", key)
+                self._known.forget(key)
                 self._queue.failed(key)
 
     async def _look(self, key: str) -> None:

@@ -13,7 +13,7 @@ import json
 import logging
 import random
 from collections.abc import Callable
-from contextlib import aclosing, closing
+from contextlib import ExitStack, aclosing, closing
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn
 
@@ -27,7 +27,7 @@ from k8s_execution.kube.lines import LineSplitter, LineTooLong
 from k8s_execution.kube.resources import resource
 from k8s_execution.kube.slim import without_managed_fields
 from k8s_execution.ports.clock import Clock
-from k8s_execution.runtime import collector
+from k8s_execution.runtime import garbage
 
 _LOG = logging.getLogger(__name__)
 _TURN_SECONDS = 0.001
@@ -114,8 +114,7 @@ class Reflector(Generic[F]):
         """One list (if needed) and one watch; whether it ended in a fault."""
         try:
             if not self._position.version:
-                with collector.resting():
-                    await self._list()
+                await self._list()
             await self._watch()
         except Expired as reason:
             _LOG.info("%s: listing again: %s", self._path, reason)
@@ -154,9 +153,12 @@ class Reflector(Generic[F]):
         selector = [("labelSelector", naming.LABEL_EXECUTION)]
         try:
             async with aclosing(self._client.pages(self._path, selector, slim=True)) as pages:
-                async for page in pages:
-                    version = parse.version(page)
-                    await self._collect(page, facts)
+                with ExitStack() as stack:
+                    async for page in pages:
+                        if not version:
+                            stack.enter_context(garbage.resting())  # not while nothing answers
+                        version = parse.version(page)
+                        await self._collect(page, facts)
         except StatusError as refusal:
             if refusal.status == 410:
                 raise Expired("the list's continue token expired") from refusal

@@ -1,5 +1,5 @@
 """What a process of its own arranges with the system: its signals, its threads' turns. An embedded service touches
-neither; `collector` has its memory.
+neither; `garbage` has its memory.
 
 It must not know what the process does.
 """

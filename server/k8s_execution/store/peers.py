@@ -53,9 +53,9 @@ class Peers:
             if version == self._version:
                 self._seen = max(self._seen, self._writer.position)
                 return ()
-            first, self._version = self._version is None, version
             with self._engine.connect() as connection:
                 changed, self._seen = reading.changed_since(connection, self._seen)
+            first, self._version = self._version is None, version  # only now: a failed read must be done again
         except DBAPIError as error:
             log.warning("the store could not be read: %s", error.orig)
             return ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,6 +18,19 @@ from k8s_execution.runtime.threads import Threads
 from support import build
 
 Change = Callable[[Execution, int], Execution]
+
+
+@dataclass(slots=True)
+class ManualClock:
+    """Time that stands until it is moved."""
+
+    time: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
 
 
 @dataclass
@@ -48,8 +61,12 @@ class Records:
     async def change(self, execution_id: str, change: Change, *, epoch: int, revision: int | None = None) -> Execution:
         if self.faults:
             raise self.faults.pop(0)
-        assert epoch == self.executions[execution_id].epoch
-        self.executions[execution_id] = change(self.executions[execution_id], build.START)
+        before = self.executions[execution_id]
+        assert epoch == before.epoch
+        after = change(before, build.START)
+        if after == before:
+            return before
+        self.executions[execution_id] = replace(after, revision=before.revision + 1)
         for listener in list(self.listeners):
             listener(execution_id)
         return self.executions[execution_id]

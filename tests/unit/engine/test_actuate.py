@@ -20,6 +20,7 @@ from k8s_execution.engine import actions
 from k8s_execution.engine.actuate import Actuator
 from k8s_execution.engine.known import KnownRecords
 from k8s_execution.ports.cluster import Refused, Unreachable
+from k8s_execution.runtime.clock import SystemClock
 from k8s_execution.runtime.threads import Threads
 from support import build
 from unit.engine.made import Creations, Engine, KindsOnly, Records
@@ -69,7 +70,7 @@ def engine(threads: Threads, execution: Execution, **answers: list[Exception]) -
 def hands(made: Engine, operations: Started | None = None, most_held: int = 1) -> Actuator:
     """The actuator over them."""
     tools = made.tools(most_held)
-    return Actuator(tools, cast(Any, operations or Started()), KnownRecords(tools.store))
+    return Actuator(tools, cast(Any, operations or Started()), KnownRecords(tools.store, SystemClock()))
 
 
 async def test_the_namespace_and_what_the_api_server_says_of_it_are_recorded(threads: Threads) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from k8s_execution.domain.execution import Execution
 from k8s_execution.domain.faults import NotFound
-from k8s_execution.engine.known import KnownRecords
+from k8s_execution.engine.known import KEPT_SECONDS, KnownRecords
 from support import build
-from unit.engine.made import Records
+from unit.engine.made import Change, ManualClock, Records
 
 
 @dataclass
@@ -27,9 +27,9 @@ class SlowRecords(Records):
         return record
 
 
-def known(store: Records) -> KnownRecords:
+def known(store: Records, clock: ManualClock | None = None) -> KnownRecords:
     """Records kept of this store, told of its changes."""
-    kept = KnownRecords(cast(Any, store))
+    kept = KnownRecords(cast(Any, store), clock or ManualClock())
     store.subscribe(kept.changed)
     return kept
 
@@ -81,24 +81,45 @@ async def test_what_is_not_there_is_not_kept() -> None:
 async def test_an_own_change_is_known_without_a_read() -> None:
     store = Records.of(build.execution())
     kept = known(store)
+    await kept.get(build.ID)
     await kept.change(build.ID, lambda e, _now: replace(e, cancel_requested=True), epoch=1)
     assert (await kept.get(build.ID)).cancel_requested
-    assert store.reads == []
-
-
-async def test_after_an_own_change_and_anothers_the_record_is_read() -> None:
-    """Which of them came last is not known: both are told of before the own one returns."""
-    store = Records.of(build.execution())
-    kept = known(store)
-    store.subscribe(kept.changed)  # once more, as for the change of another
-    await kept.change(build.ID, lambda e, _now: replace(e, cancel_requested=True), epoch=1)
-    await kept.get(build.ID)
     assert store.reads == [build.ID]
+
+
+@dataclass
+class ThenAnothers(Records):
+    """A store in whose commit another change follows ours: both are told of before ours returns."""
+
+    async def change(self, execution_id: str, change: Change, *, epoch: int, revision: int | None = None) -> Execution:
+        ours = await super().change(execution_id, change, epoch=epoch, revision=revision)
+        await super().change(execution_id, lambda e, _now: replace(e, cleanup_requested=True), epoch=epoch)
+        return ours
+
+
+@pytest.mark.parametrize("changed", [True, False])
+async def test_what_another_changed_in_the_same_commit_is_read(changed: bool) -> None:
+    """Also where ours changed nothing, so that only the other's is told."""
+    store = ThenAnothers({build.ID: build.execution()})
+    kept = known(store)
+    await kept.get(build.ID)
+    await kept.change(build.ID, lambda e, _now: replace(e, cancel_requested=changed), epoch=1)
+    assert (await kept.get(build.ID)).cleanup_requested
+
+
+async def test_a_record_is_read_again_after_a_while() -> None:
+    """The store's word of a change may be lost."""
+    store, clock = Records.of(build.execution()), ManualClock()
+    kept = known(store, clock)
+    await kept.get(build.ID)
+    clock.time += KEPT_SECONDS
+    await kept.get(build.ID)
+    assert len(store.reads) == 2
 
 
 async def test_a_change_that_changes_nothing_keeps_what_is_known() -> None:
     store = Records.of(build.execution())
-    kept = KnownRecords(cast(Any, store))
+    kept = known(store)
     await kept.get(build.ID)
     await kept.change(build.ID, lambda e, _now: e, epoch=1)
     await kept.get(build.ID)

@@ -11,19 +11,7 @@ import pytest
 from k8s_execution.domain.faults import Stale
 from k8s_execution.engine.operations import Operations
 from k8s_execution.ports.cluster import Unreachable
-
-
-@dataclass(slots=True)
-class ManualClock:
-    """Time that stands until it is moved."""
-
-    time: float = 0.0
-
-    def monotonic(self) -> float:
-        return self.time
-
-    async def sleep(self, seconds: float) -> None:
-        self.time += seconds
+from unit.engine.made import ManualClock
 
 
 @dataclass(slots=True)
@@ -33,6 +21,7 @@ class Bench:
     operations: Operations
     clock: ManualClock
     wakes: list[tuple[str, float]] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -40,7 +29,9 @@ async def bench() -> AsyncIterator[Bench]:
     async with asyncio.TaskGroup() as group:
         clock = ManualClock()
         wakes: list[tuple[str, float]] = []
-        made = Bench(Operations(group, clock, lambda key, delay: wakes.append((key, delay))), clock, wakes)
+        stale: list[str] = []
+        operations = Operations(group, clock, lambda key, delay: wakes.append((key, delay)), stale.append)
+        made = Bench(operations, clock, wakes, stale)
         yield made
         await made.operations.close()
 
@@ -115,6 +106,7 @@ async def test_a_record_that_moved_on_is_no_failure(bench: Bench) -> None:
     bench.operations.start("e", "collect", work)
     await settled(bench, 1)
     assert bench.wakes == [("e", 0.0)]
+    assert bench.stale == ["e"]
 
 
 async def test_what_is_to_happen_once_does_not_happen_again(bench: Bench) -> None:

@@ -15,6 +15,7 @@ from k8s_execution.domain.execution import Cluster, ClusterKind, Execution
 from k8s_execution.domain.faults import Stale
 from k8s_execution.domain.lifecycle import Phase
 from k8s_execution.domain.verdict import Code
+from k8s_execution.engine.known import KnownRecords
 from k8s_execution.engine.operations import Operations
 from k8s_execution.engine.reconcile import Reconciler
 from k8s_execution.engine.workqueue import WorkQueue
@@ -39,8 +40,10 @@ class Loop:
     async def running(self) -> AsyncIterator[None]:
         """Until the context is left; the loop has ended then."""
         async with asyncio.TaskGroup() as group:
-            operations = Operations(group, SystemClock(), self.queue.add)
-            task = group.create_task(Reconciler(self.engine.tools(), self.queue, operations).run(workers=2))
+            tools, clock = self.engine.tools(), SystemClock()
+            records = KnownRecords(tools.store, clock)
+            operations = Operations(group, clock, self.queue.add, records.forget)
+            task = group.create_task(Reconciler(tools, self.queue, operations, records).run(workers=2))
             try:
                 yield
             finally:
@@ -95,7 +98,7 @@ async def test_a_change_of_the_record_is_looked_at(threads: Threads) -> None:
 
 
 async def test_a_fact_of_the_cluster_is_looked_at(threads: Threads) -> None:
-    """Whatever it is: the loop reads everything anew."""
+    """Whatever it is: the loop looks at everything anew."""
     made = loop(threads, cancelled())
     async with made.running():
         await made.until(lambda: bool(made.engine.cluster.listeners))

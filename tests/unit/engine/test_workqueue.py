@@ -151,3 +151,15 @@ async def test_a_key_that_is_free_again_wakes_a_worker() -> None:
     queue.done("a")
     async with asyncio.timeout(60):
         assert await task == "a"
+
+
+async def test_a_key_that_is_due_sooner_moves_the_alarm() -> None:
+    """All workers wait for a later one."""
+    queue = WorkQueue(LoopClock())
+    tasks = await waiting(queue, 2)
+    queue.add("later", 300.0)
+    queue.add("soon", 0.05)
+    async with asyncio.timeout(60):
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    assert [task.result() for task in done] == ["soon"]
+    await ended(tasks)

@@ -11,12 +11,16 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+MANY = 10_000
+"""Objects more than at the last collection from which on a walk over them is worth to be spared."""
+
 
 class _State:
     """Of this process."""
 
     ours = False
     resting = 0
+    failed = False
 
 
 def own() -> None:
@@ -30,6 +34,7 @@ def own() -> None:
 
 def settle() -> None:
     """Give back what only start-up needed, and take the rest out of the collector's sight."""
+    gc.unfreeze()  # the first lists froze what there was: start-up's garbage too
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own; other C libraries do without
     if trim is not None:
@@ -42,7 +47,8 @@ def resting() -> Iterator[None]:
     """No collection until the context is left, for work that makes many objects, all of them in use or freed at once.
 
     A decoded page of a list is 15,000 objects that have no cycle: walking over them was a sixth of what a list costs.
-    What is left then, facts for as long as their pods live, is out of the collector's sight too. Contexts may overlap.
+    Where many objects are left in the end (facts, for as long as their pods live), everything there is goes out of the
+    collector's sight: not after a fault, whose traceback is such a cycle as the collector is for. Contexts may overlap.
     """
     if not _State.ours:
         yield
@@ -51,8 +57,13 @@ def resting() -> Iterator[None]:
     gc.disable()
     try:
         yield
+    except BaseException:
+        _State.failed = True
+        raise
     finally:
         _State.resting -= 1
         if not _State.resting:
-            gc.freeze()
+            if not _State.failed and gc.get_count()[0] > MANY:
+                gc.freeze()
+            _State.failed = False
             gc.enable()

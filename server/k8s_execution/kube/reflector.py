@@ -13,7 +13,7 @@ import json
 import logging
 import random
 from collections.abc import Callable
-from contextlib import ExitStack, aclosing, closing
+from contextlib import AsyncExitStack, aclosing, closing
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn
 
@@ -148,17 +148,9 @@ class Reflector(Generic[F]):
     async def _list(self) -> None:
         """Read the collection at one version, then make the cache equal to it."""
         facts: dict[Key, F] = {}
-        version = ""
         self.relists += 1
-        selector = [("labelSelector", naming.LABEL_EXECUTION)]
         try:
-            async with aclosing(self._client.pages(self._path, selector, slim=True)) as pages:
-                with ExitStack() as stack:
-                    async for page in pages:
-                        if not version:
-                            stack.enter_context(garbage.resting())  # not while nothing answers
-                        version = parse.version(page)
-                        await self._collect(page, facts)
+            version = await self._read_pages(facts)
         except StatusError as refusal:
             if refusal.status == 410:
                 raise Expired("the list's continue token expired") from refusal
@@ -169,6 +161,19 @@ class Reflector(Generic[F]):
         self._position.version = version
         self._connected()
         self.listed.set()
+
+    async def _read_pages(self, facts: dict[Key, F]) -> str:
+        """Fill `facts`; the version of the collection."""
+        version = ""
+        selector = [("labelSelector", naming.LABEL_EXECUTION)]
+        async with AsyncExitStack() as stack:
+            pages = await stack.enter_async_context(aclosing(self._client.pages(self._path, selector, slim=True)))
+            async for page in pages:
+                if not version:
+                    stack.enter_context(garbage.resting())  # not while nothing answers
+                version = parse.version(page)
+                await self._collect(page, facts)
+        return version
 
     async def _collect(self, page: parse.Raw, facts: dict[Key, F]) -> None:
         turn = _Turn(self._clock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -132,6 +133,20 @@ async def test_a_result_with_an_old_epoch_writes_nothing(store: SqlStore) -> Non
         await store.save_result(result(accepted.id, accepted.steps[0].key, "a"), warn(), epoch=0)
     assert await store.results(accepted.id) == []
     assert (await store.get(accepted.id)).warnings == ()
+
+
+async def test_what_a_refused_job_wrote_is_taken_back_and_its_neighbours_stay(store: SqlStore) -> None:
+    """They share one commit; the refused one has deleted the rows of the earlier result before it is refused."""
+    accepted, other = [await store.accept(acceptance()) for _ in range(2)]
+    key = accepted.steps[0].key
+    kept = result(accepted.id, key, "a")
+    await store.save_result(kept, warn(), epoch=1)
+    late = store.save_result(StepResult(accepted.id, key, [], []), warn(), epoch=0)
+    jobs = [store.change(other.id, warn("before")), late, store.change(other.id, warn("after"))]
+    outcomes = await asyncio.gather(*jobs, return_exceptions=True)
+    assert [isinstance(o, Stale) for o in outcomes] == [False, True, False]
+    assert await store.results(accepted.id) == [kept]
+    assert (await store.get(other.id)).warnings == ("before", "after")
 
 
 async def test_events_are_read_in_pages_without_loss(store: SqlStore) -> None:

@@ -52,9 +52,7 @@ class Actuator:
             else:
                 short.append(action)
         outcomes = await asyncio.gather(*(self._do(execution, a) for a in short), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        _raise_first(outcomes)
 
     def forget(self, execution_id: str) -> None:
         """Drop what is remembered of an execution."""
@@ -142,9 +140,7 @@ class Actuator:
                 return replace(current, applications_created=current.applications_created | made)
 
             await self._records.change(execution.id, record, epoch=execution.epoch)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        _raise_first(outcomes)
 
     async def _create_application(self, execution: Execution, name: str) -> bool:
         """Whether it was made; False where it was refused, which then is the execution's failure."""
@@ -189,3 +185,10 @@ class Actuator:
             return fail(current, diagnosis, now)
 
         await self._records.change(execution.id, record, epoch=execution.epoch)
+
+
+def _raise_first(outcomes: Sequence[object]) -> None:
+    """The first fault of a `gather` that waited for all."""
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome

@@ -15,7 +15,7 @@ from k8s_simulation.api.objects import (
     spec_of,
     status_of,
     timestamp,
-)  # fmt: skip
+)
 from k8s_simulation.api.problems import ApiError, bad_request, invalid, invalid_value, method_not_allowed, modified
 from k8s_simulation.api.registry import Ref, Registry
 from k8s_simulation.api.requests import ApiRequest
